@@ -1,0 +1,4 @@
+//! PromQL from text to a checked tree.
+
+pub mod ast;
+pub mod functions;

@@ -1,0 +1,43 @@
+//! The one door between the engine and whatever holds the data: a node's own store, or all replicas and the bucket.
+
+use marigram_storage::Result;
+use marigram_storage::context::Context;
+use marigram_storage::model::labels::Labels;
+use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::select::{SelectRequest, SeriesStream};
+
+/// Where series come from. All calls block, and see only the context's tenant.
+pub trait Source: Send + Sync {
+    /// The matching series with their chunks, ascending by id. Everything that was acknowledged before the call is in it.
+    fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>>;
+
+    /// Label sets of the series that match any of `selectors` (all matchers of one must match) and have samples near
+    /// `range`; sorted, without duplicates, at most `limit` of them (0: all). No selector: every series.
+    fn series(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Labels>>;
+
+    /// Names of the labels of those series, sorted.
+    fn label_names(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>>;
+
+    /// Values of the label `name` of those series, sorted.
+    fn label_values(
+        &self,
+        context: &Context,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>>;
+}

@@ -1,0 +1,15 @@
+//! The time-series storage core of Marigram: write-ahead log, head, blocks and catalog of one node.
+//!
+//! It knows no network and no async runtime: every call blocks, and time, randomness and the disk come from outside
+//! ([`env::Env`]).
+
+pub mod chunk;
+pub mod context;
+pub mod disk;
+pub mod env;
+pub mod error;
+pub mod model;
+pub mod select;
+pub mod write;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,8 @@
+//! The words of the field: labels, samples, matchers, time. Everything else in the crate speaks in these.
+
+pub mod labels;
+pub mod matcher;
+pub mod regex;
+pub mod sample;
+pub mod tenant;
+pub mod time;

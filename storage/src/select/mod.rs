@@ -1,0 +1,69 @@
+//! What a select yields: batches of series with their encoded chunks, in ascending order of the series id.
+
+mod decode;
+
+pub use decode::SeriesDecoder;
+
+use bytes::Bytes;
+
+use crate::context::Reservation;
+use crate::error::Result;
+use crate::model::labels::{Labels, SeriesId};
+use crate::model::matcher::Matcher;
+use crate::model::time::TimeRange;
+
+/// A batch ends with the series that brings it to this size.
+pub const BATCH_TARGET_BYTES: usize = 1 << 20;
+
+/// A chunk as it lies in the head or in a block. Chunks of one series may overlap in time, and hold the same
+/// timestamp; the reader joins them.
+#[derive(Clone, Debug)]
+pub struct EncodedChunk {
+    /// First timestamp.
+    pub min_ms: i64,
+    /// Last timestamp.
+    pub max_ms: i64,
+    /// The bytes that [`crate::chunk::decode`] takes.
+    pub bytes: Bytes,
+}
+
+/// One series of a batch.
+#[derive(Clone, Debug)]
+pub struct SelectedSeries {
+    /// The id of `labels`; ascending within a stream.
+    pub id: SeriesId,
+    /// The labels after the request's `drop_labels` were taken away. Where labels were dropped, neighbours in the
+    /// stream may be equal.
+    pub labels: Labels,
+    /// All chunks that overlap the range, in ascending order of `min_ms`. Chunks may hold samples outside of the range.
+    pub chunks: Vec<EncodedChunk>,
+}
+
+/// Series, and the memory that they hold out of the query's budget.
+#[derive(Debug)]
+pub struct SeriesBatch {
+    /// Ascending by id.
+    pub series: Vec<SelectedSeries>,
+    /// Given back when the batch is dropped.
+    pub reservation: Reservation,
+}
+
+/// What to select.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectRequest<'a> {
+    /// All must match.
+    pub matchers: &'a [Matcher],
+    /// Series without a chunk that overlaps it are left out.
+    pub range: TimeRange,
+    /// Labels to take away from every series before ordering (HA replica labels).
+    pub drop_labels: &'a [String],
+}
+
+/// A running select. Blocking; holds everything it reads from alive, so that no seal or retention pass can pull data away.
+pub trait SeriesStream: Send {
+    /// The next batch, never empty; `None` at the end.
+    ///
+    /// # Errors
+    /// The context's (timeout, cancelled, budget), or damage on disk. After an error the stream is over.
+    fn next_batch(&mut self) -> Result<Option<SeriesBatch>>;
+}

@@ -1,0 +1,94 @@
+//! What a write hands to the store: normalised series and their samples, in memory that the request already owns.
+
+use std::ops::Range;
+
+use crate::model::labels::SeriesId;
+use crate::model::sample::Sample;
+use crate::model::tenant::TenantId;
+
+/// A decoded, validated request. Building one allocates nothing per label or per sample: label bytes lie in the
+/// request's own body, samples in one vector.
+#[derive(Debug, Default, Clone)]
+pub struct WriteBatch {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Holds the canonical label bytes of all series (among other bytes).
+    pub arena: Vec<u8>,
+    /// The series; the same one may come more than once.
+    pub series: Vec<WriteSeries>,
+    /// The samples of all series, in any order of time.
+    pub samples: Vec<Sample>,
+    /// Metadata of metric families.
+    pub metadata: Vec<FamilyMetadata>,
+}
+
+/// One series of a [`WriteBatch`].
+#[derive(Debug, Clone)]
+pub struct WriteSeries {
+    /// [`SeriesId::of`] the label bytes.
+    pub id: SeriesId,
+    /// Where in the arena the canonical label bytes lie.
+    pub labels: Range<usize>,
+    /// Which of the samples are its own.
+    pub samples: Range<usize>,
+}
+
+/// Type, help and unit of a metric family. Texts are bounded by the ingest limits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FamilyMetadata {
+    /// The family's name, such as `http_requests_total`.
+    pub family: String,
+    /// Type, help, unit.
+    pub entry: MetadataEntry,
+}
+
+/// What is known of a family.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetadataEntry {
+    /// As the API names it: `counter`, `gauge`, `histogram`, `gaugehistogram`, `summary`, `info`, `stateset`, `unknown`.
+    pub kind: MetadataKind,
+    /// The HELP text.
+    pub help: String,
+    /// The unit, often empty.
+    pub unit: String,
+}
+
+/// The type of a metric family; the numbers are those of remote write 1.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "named as the exposition formats name them")]
+#[repr(u8)]
+pub enum MetadataKind {
+    Unknown = 0,
+    Counter = 1,
+    Gauge = 2,
+    Histogram = 3,
+    GaugeHistogram = 4,
+    Summary = 5,
+    Info = 6,
+    StateSet = 7,
+}
+
+impl MetadataKind {
+    /// From the number of remote write 1.0; unknown numbers are `Unknown`.
+    pub fn from_number(number: u64) -> Self {
+        use MetadataKind::*;
+        [Unknown, Counter, Gauge, Histogram, GaugeHistogram, Summary, Info, StateSet]
+            .into_iter()
+            .find(|kind| *kind as u64 == number)
+            .unwrap_or(Unknown)
+    }
+
+    /// As the metadata API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetadataKind::Unknown => "unknown",
+            MetadataKind::Counter => "counter",
+            MetadataKind::Gauge => "gauge",
+            MetadataKind::Histogram => "histogram",
+            MetadataKind::GaugeHistogram => "gaugehistogram",
+            MetadataKind::Summary => "summary",
+            MetadataKind::Info => "info",
+            MetadataKind::StateSet => "stateset",
+        }
+    }
+}
