@@ -8,6 +8,7 @@ pub mod context;
 pub mod disk;
 pub mod env;
 pub mod error;
+pub mod index;
 pub mod model;
 pub mod select;
 pub mod write;

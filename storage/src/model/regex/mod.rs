@@ -1,0 +1,134 @@
+//! Label regexes as Prometheus understands them: RE2's syntax, anchored at both ends, `.` matches a newline too.
+//!
+//! 1. [`translate`] rewrites Go's dialect to that of the regex crate.
+//! 2. [`analyse`] looks at what the pattern means. Most label regexes are alternatives of plain texts, or a prefix and
+//!    "anything"; those never need a regex machine, and tell an index where to look.
+//! 3. What is left is compiled, within a limit of program size.
+
+mod analyse;
+mod translate;
+
+use std::sync::Arc;
+
+use analyse::Shape;
+use regex::{Regex, RegexBuilder};
+
+/// A longer pattern is refused, unless it is nothing but alternatives of plain texts.
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// A longer pattern is refused in any case.
+const ALTERNATIVES_BYTES_MAX: usize = 4 << 20;
+/// Limit of the compiled program.
+const PROGRAM_BYTES_MAX: usize = 4 << 20;
+/// Limit of the states that matching caches, per thread.
+const CACHE_BYTES_MAX: usize = 1 << 20;
+
+/// A pattern that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RegexError(String);
+
+/// A compiled, anchored label regex. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LabelRegex {
+    matching: Matching,
+}
+
+#[derive(Clone, Debug)]
+enum Matching {
+    /// `.*`
+    Everything,
+    /// `.+`
+    NonEmpty,
+    /// One of these, sorted.
+    Literals(Arc<[String]>),
+    /// The prefix, and at least so many bytes after it (0 or 1).
+    Prefix(Arc<str>, usize),
+    /// All else, with the text that every match begins with.
+    Program(Regex, Arc<str>),
+}
+
+impl LabelRegex {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// A pattern that RE2 would not take, or one that is too large.
+    pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        if pattern.len() > ALTERNATIVES_BYTES_MAX {
+            return Err(RegexError(format!("the regular expression is longer than {ALTERNATIVES_BYTES_MAX} bytes")));
+        }
+        if let Some(literals) = analyse::plain_alternatives(pattern) {
+            return Ok(LabelRegex { matching: Matching::Literals(sorted(literals)) });
+        }
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(RegexError(format!("the regular expression is longer than {PATTERN_BYTES_MAX} bytes")));
+        }
+        let fail = |reason: String| RegexError(format!("invalid regular expression {pattern:?}: {reason}"));
+        let program = format!("(?s:{})", translate::to_rust(pattern).map_err(fail)?);
+        let shape = analyse::shape(&program).map_err(fail)?;
+        let matching = match shape {
+            Shape::Everything => Matching::Everything,
+            Shape::NonEmpty => Matching::NonEmpty,
+            Shape::Literals(literals) => Matching::Literals(sorted(literals)),
+            Shape::Prefix(prefix, rest) => Matching::Prefix(prefix.into(), rest),
+            Shape::Other(prefix) => Matching::Program(compile(&program).map_err(fail)?, prefix.into()),
+        };
+        Ok(LabelRegex { matching })
+    }
+
+    /// Whether the whole of `value` matches.
+    pub fn is_match(&self, value: &str) -> bool {
+        match &self.matching {
+            Matching::Everything => true,
+            Matching::NonEmpty => !value.is_empty(),
+            Matching::Literals(literals) => literals.binary_search_by(|l| l.as_str().cmp(value)).is_ok(),
+            Matching::Prefix(prefix, rest) => value.strip_prefix(&**prefix).is_some_and(|tail| tail.len() >= *rest),
+            Matching::Program(regex, prefix) => value.starts_with(&**prefix) && regex.is_match(value),
+        }
+    }
+
+    /// If the pattern matches a finite set of texts that was worth listing: that set, in ascending order.
+    pub fn literals(&self) -> Option<&[String]> {
+        match &self.matching {
+            Matching::Literals(literals) => Some(literals),
+            _ => None,
+        }
+    }
+
+    /// A text, not empty, that everything begins with that the pattern matches.
+    pub fn prefix(&self) -> Option<&str> {
+        match &self.matching {
+            Matching::Prefix(prefix, _) | Matching::Program(_, prefix) if !prefix.is_empty() => Some(prefix),
+            _ => None,
+        }
+    }
+
+    /// Whether it is known to match every text, like `.*`.
+    pub fn matches_everything(&self) -> bool {
+        matches!(self.matching, Matching::Everything)
+    }
+
+    /// Whether it is known to match every text but the empty one, like `.+`.
+    pub fn matches_every_non_empty(&self) -> bool {
+        matches!(self.matching, Matching::NonEmpty)
+    }
+}
+
+fn sorted(mut literals: Vec<String>) -> Arc<[String]> {
+    literals.sort_unstable();
+    literals.dedup();
+    literals.into()
+}
+
+fn compile(program: &str) -> Result<Regex, String> {
+    RegexBuilder::new(&format!("^{program}$"))
+        .size_limit(PROGRAM_BYTES_MAX)
+        .dfa_size_limit(CACHE_BYTES_MAX)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => format!("it compiles to more than {PROGRAM_BYTES_MAX} bytes"),
+            other => other.to_string(),
+        })
+}
+
+#[cfg(test)]
+mod tests;
