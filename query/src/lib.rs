@@ -2,5 +2,19 @@
 //!
 //! It knows no server and no disk: data comes through [`source::Source`].
 
+pub mod annotations;
+mod calendar;
+pub mod engine;
+pub mod error;
+mod eval;
+pub mod number;
 pub mod parse;
+mod plan;
 pub mod source;
+mod text;
+pub mod value;
+
+pub use annotations::Annotations;
+pub use engine::{Engine, EngineOptions};
+pub use error::{QueryError, QueryErrorKind};
+pub use value::{QueryOutput, Series, Value, VectorSample};

@@ -1,0 +1,180 @@
+//! Remarks that go with an answer: warnings and infos, each once, with the place in the query that caused them.
+
+use crate::calendar;
+use crate::number;
+use crate::parse::ast::Span;
+
+/// How many of each kind the API shows.
+pub const SHOWN_MAX: usize = 10;
+/// How many of each kind are kept at all.
+const KEPT_MAX: usize = 1000;
+
+/// Warnings and infos without duplicates, in the order in which they came up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    warnings: Vec<String>,
+    infos: Vec<String>,
+    warnings_dropped: usize,
+    infos_dropped: usize,
+}
+
+/// Remarks under way: as in Prometheus, the same text from two places of a query counts once, at the first place.
+#[derive(Debug, Default)]
+pub(crate) struct Remarks {
+    warnings: Vec<(String, Span)>,
+    infos: Vec<(String, Span)>,
+    not_monotonic: Option<NotMonotonic>,
+    dropped: (usize, usize),
+}
+
+/// What `histogram_quantile` tells about buckets whose counts went down, summed up over all series and steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotMonotonic {
+    pub(crate) span: Span,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) lowest_bucket: f64,
+    pub(crate) highest_bucket: f64,
+    pub(crate) widest_diff: f64,
+    pub(crate) samples: u64,
+}
+
+impl Remarks {
+    /// Adds `PromQL warning: text`, unless it is there already.
+    pub(crate) fn warn(&mut self, text: String, span: Span) {
+        push(&mut self.warnings, &mut self.dropped.0, text, span);
+    }
+
+    /// Adds `PromQL info: text`, unless it is there already.
+    pub(crate) fn info(&mut self, text: String, span: Span) {
+        push(&mut self.infos, &mut self.dropped.1, text, span);
+    }
+
+    /// Adds a correction of bucket counts to those so far.
+    pub(crate) fn not_monotonic(&mut self, new: NotMonotonic) {
+        match &mut self.not_monotonic {
+            None => self.not_monotonic = Some(new),
+            Some(all) => {
+                all.first_ms = all.first_ms.min(new.first_ms);
+                all.last_ms = all.last_ms.max(new.last_ms);
+                all.lowest_bucket = all.lowest_bucket.min(new.lowest_bucket);
+                all.highest_bucket = all.highest_bucket.max(new.highest_bucket);
+                all.widest_diff = all.widest_diff.max(new.widest_diff);
+                all.samples += new.samples;
+            }
+        }
+    }
+
+    /// The finished list, with positions in `query`.
+    pub(crate) fn finish(self, query: &str) -> Annotations {
+        let text =
+            |kind: &str, (text, span): &(String, Span)| format!("PromQL {kind}: {text} ({})", position(query, *span));
+        let mut infos: Vec<String> = self.infos.iter().map(|remark| text("info", remark)).collect();
+        if let Some(remark) = self.not_monotonic {
+            infos.push(text("info", &(remark.to_string(), remark.span)));
+        }
+        Annotations {
+            warnings: self.warnings.iter().map(|remark| text("warning", remark)).collect(),
+            infos,
+            warnings_dropped: self.dropped.0,
+            infos_dropped: self.dropped.1,
+        }
+    }
+}
+
+impl std::fmt::Display for NotMonotonic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "input to histogram_quantile needed to be fixed for monotonicity (see \
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), from buckets {} to \
+             {}, with a max diff of {}, over {} samples from {} to {}",
+            number::go_g(self.lowest_bucket),
+            number::go_g(self.highest_bucket),
+            number::go_g_rounded(self.widest_diff, 2),
+            self.samples,
+            calendar::rfc3339_utc(self.first_ms),
+            calendar::rfc3339_utc(self.last_ms),
+        )
+    }
+}
+
+impl Annotations {
+    /// All warnings.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// All infos.
+    pub fn infos(&self) -> &[String] {
+        &self.infos
+    }
+
+    /// The warnings as the API shows them: at most [`SHOWN_MAX`], then a line that counts the rest.
+    pub fn shown_warnings(&self) -> Vec<String> {
+        shown(&self.warnings, self.warnings_dropped, "warning")
+    }
+
+    /// The infos as the API shows them: at most [`SHOWN_MAX`], then a line that counts the rest.
+    pub fn shown_infos(&self) -> Vec<String> {
+        shown(&self.infos, self.infos_dropped, "info")
+    }
+}
+
+fn push(list: &mut Vec<(String, Span)>, dropped: &mut usize, text: String, span: Span) {
+    if list.iter().any(|(known, _)| *known == text) {
+        return;
+    }
+    if list.len() < KEPT_MAX {
+        list.push((text, span));
+    } else {
+        *dropped += 1;
+    }
+}
+
+fn shown(list: &[String], dropped: usize, kind: &str) -> Vec<String> {
+    let mut out: Vec<String> = list.iter().take(SHOWN_MAX).cloned().collect();
+    let omitted = list.len() - out.len() + dropped;
+    if omitted > 0 {
+        out.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    out
+}
+
+/// `line:column` of the start of a span, both counted from 1, the column in bytes.
+pub fn position(query: &str, span: Span) -> String {
+    let before = query.as_bytes().get(..span.start).unwrap_or(query.as_bytes());
+    let line = 1 + before.iter().filter(|&&b| b == b'\n').count();
+    let column = before.len() - before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1) + 1;
+    format!("{line}:{column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_from_one() {
+        let at = |start| position("ab\ncd", Span { start, end: start });
+        assert_eq!(at(0), "1:1");
+        assert_eq!(at(1), "1:2");
+        assert_eq!(at(3), "2:1");
+        assert_eq!(at(99), "2:3");
+    }
+
+    #[test]
+    fn ten_are_shown_and_the_rest_is_counted() {
+        let mut remarks = Remarks::default();
+        for i in 0..12 {
+            remarks.warn(format!("w{i}"), Span::default());
+            remarks.warn(format!("w{i}"), Span { start: 3, end: 4 });
+        }
+        let annotations = remarks.finish("some query");
+        assert_eq!(annotations.warnings()[3], "PromQL warning: w3 (1:1)");
+        assert_eq!(annotations.warnings().len(), 12);
+        let shown = annotations.shown_warnings();
+        assert_eq!(shown.len(), 11);
+        assert_eq!(shown[10], "2 more warning annotations omitted");
+        assert!(annotations.shown_infos().is_empty());
+    }
+}

@@ -1,0 +1,175 @@
+//! The engine: a query text in, an answer out.
+
+use marigram_storage::context::Context;
+
+use crate::annotations::Remarks;
+use crate::error::QueryError;
+use crate::eval::{self, Exec, Grid, SampleLimit, SeriesColumn};
+use crate::parse::ast::Expr;
+use crate::plan::{self, BuildOptions, Node, VectorNode};
+use crate::source::Source;
+use crate::value::{QueryOutput, Series, Value, VectorSample};
+use hashbrown::HashMap;
+use marigram_storage::model::labels::Labels;
+
+/// What the engine does when a query does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// How far an instant selector looks back for a sample.
+    pub lookback_ms: i64,
+    /// Step of sub-queries that name none.
+    pub default_subquery_step_ms: i64,
+    /// How many samples a query may hold at once.
+    pub max_samples: usize,
+}
+
+/// Prometheus' defaults.
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions { lookback_ms: 300_000, default_subquery_step_ms: 60_000, max_samples: 50_000_000 }
+    }
+}
+
+/// Evaluates queries. Holds no state between them, so one serves all threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine {
+    options: EngineOptions,
+}
+
+impl Engine {
+    /// An engine with these options.
+    pub fn new(options: EngineOptions) -> Self {
+        Engine { options }
+    }
+
+    /// Evaluates a parsed query at one time; `query` is the text that its spans point into.
+    ///
+    /// # Errors
+    /// A query that cannot be evaluated, a reached limit, or the source's failures.
+    pub fn instant_expr(
+        &self,
+        source: &dyn Source,
+        context: &Context,
+        expr: &Expr,
+        query: &str,
+        time_ms: i64,
+    ) -> Result<QueryOutput, QueryError> {
+        let node = plan::build(expr, self.build_options(time_ms, time_ms))?;
+        let exec = self.exec(source, context);
+        exec.check()?;
+        let grid = Grid::instant(time_ms);
+        let value = match &node {
+            Node::String(text) => Value::String { time_ms, value: text.clone() },
+            Node::Scalar(node) => Value::Scalar { time_ms, value: eval::scalar(&exec, node, grid)?.at(0) },
+            Node::Vector(node) => Value::Vector(instant_vector(&exec, node, grid)?),
+            Node::Matrix(node) => Value::Matrix(eval::matrix(&exec, node, time_ms)?),
+        };
+        Ok(QueryOutput { value, annotations: exec.remarks.into_inner().finish(query) })
+    }
+
+    /// Evaluates a parsed query from `start_ms` to `end_ms`, every `step_ms`; `query` is the text that its spans point into.
+    ///
+    /// # Errors
+    /// The same; also a step that is not positive, or a query that is neither scalar nor instant vector.
+    #[expect(clippy::too_many_arguments, reason = "mirrors `range`, with the tree beside the text")]
+    pub fn range_expr(
+        &self,
+        source: &dyn Source,
+        context: &Context,
+        expr: &Expr,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    ) -> Result<QueryOutput, QueryError> {
+        if step_ms <= 0 {
+            return Err(QueryError::bad_data("zero or negative query resolution step widths are not accepted"));
+        }
+        let node = plan::build(expr, self.build_options(start_ms, end_ms))?;
+        let exec = self.exec(source, context);
+        exec.check()?;
+        let grid = Grid::range(start_ms, end_ms, step_ms);
+        // Every operator holds at least a column of this length: fail before anything is allocated.
+        drop(exec.limit.hold(grid.steps)?);
+        let series = match &node {
+            Node::Vector(node) => range_vector(&exec, node, grid)?,
+            Node::Scalar(_) if grid.steps == 0 => Vec::new(),
+            Node::Scalar(node) => vec![Series {
+                labels: Labels::default(),
+                times_ms: (0..grid.steps).map(|step| grid.time_ms(step)).collect(),
+                values: eval::scalar(&exec, node, grid)?.iter(grid.steps).collect(),
+            }],
+            Node::String(_) => return Err(not_for_ranges("string")),
+            Node::Matrix(_) => return Err(not_for_ranges("range vector")),
+        };
+        Ok(QueryOutput { value: Value::Matrix(series), annotations: exec.remarks.into_inner().finish(query) })
+    }
+
+    fn build_options(&self, start_ms: i64, end_ms: i64) -> BuildOptions {
+        BuildOptions { start_ms, end_ms, default_subquery_step_ms: self.options.default_subquery_step_ms }
+    }
+
+    fn exec<'q>(&self, source: &'q dyn Source, context: &'q Context) -> Exec<'q> {
+        Exec {
+            source,
+            context,
+            lookback_ms: self.options.lookback_ms,
+            limit: SampleLimit::new(self.options.max_samples),
+            remarks: Remarks::default().into(),
+        }
+    }
+}
+
+fn not_for_ranges(kind: &str) -> QueryError {
+    QueryError::bad_data(format!(
+        "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
+    ))
+}
+
+fn instant_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<VectorSample>, QueryError> {
+    let mut held = exec.limit.hold(0)?;
+    let mut out = Vec::new();
+    let mut operator = eval::open(exec, node, grid)?;
+    while let Some(SeriesColumn { labels, column }) = operator.next()? {
+        exec.limit.hold_more(&mut held, 1)?;
+        out.extend(column.samples().map(|(_, value)| VectorSample {
+            labels: labels.clone(),
+            time_ms: grid.start_ms,
+            value,
+        }));
+    }
+    if !node.is_ordered() {
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
+    Ok(out)
+}
+
+/// Collects the result, putting fragments of a series together.
+fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Series>, QueryError> {
+    let mut held = exec.limit.hold(0)?;
+    let mut out: Vec<Series> = Vec::new();
+    let mut known: HashMap<Labels, usize> = HashMap::new();
+    let mut operator = eval::open(exec, node, grid)?;
+    while let Some(SeriesColumn { labels, column }) = operator.next()? {
+        exec.limit.hold_more(&mut held, column.present.count())?;
+        let (times_ms, values) = column.samples().map(|(step, value)| (grid.time_ms(step), value)).unzip();
+        match known.get(&labels).and_then(|&at| out.get_mut(at)) {
+            Some(series) => merge(series, times_ms, values),
+            None => {
+                known.insert(labels.clone(), out.len());
+                out.push(Series { labels, times_ms, values });
+            }
+        }
+    }
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(out)
+}
+
+/// Adds the samples of a fragment, which share no time with those of the series.
+#[cold]
+fn merge(series: &mut Series, times_ms: Vec<i64>, values: Vec<f64>) {
+    let old = series.times_ms.drain(..).zip(series.values.drain(..));
+    let mut samples: Vec<(i64, f64)> = old.chain(times_ms.into_iter().zip(values)).collect();
+    samples.sort_by_key(|(time_ms, _)| *time_ms);
+    (series.times_ms, series.values) = samples.into_iter().unzip();
+}

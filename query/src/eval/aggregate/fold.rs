@@ -1,0 +1,153 @@
+//! Aggregations that fold: a group holds a few numbers per step, however many series it has.
+
+use super::Groups;
+use crate::error::QueryError;
+use crate::eval::column::Column;
+use crate::eval::kahan::{self, KahanMean};
+use crate::eval::{Exec, Grid, Operator, SeriesColumn};
+use crate::parse::ast::AggregateOp;
+
+/// A group under way: the first column is its result in the end.
+struct Group {
+    series: SeriesColumn,
+    state: State,
+}
+
+/// What a group remembers per step besides its value.
+enum State {
+    /// Nothing (`min`, `max`, `group`, `count`).
+    Plain,
+    /// What the sum lost.
+    Sum(Vec<f64>),
+    /// A mean per step.
+    Mean(Vec<KahanMean>),
+    /// Count and mean of Welford's method.
+    Variance(Vec<(f64, f64)>),
+}
+
+/// Drains the input into groups.
+pub(super) fn evaluate(
+    exec: &Exec<'_>,
+    op: AggregateOp,
+    input: &mut dyn Operator,
+    mut groups: Groups<'_>,
+    grid: Grid,
+) -> Result<Vec<SeriesColumn>, QueryError> {
+    let mut states: Vec<Group> = Vec::new();
+    while let Some(series) = input.next()? {
+        exec.check()?;
+        let (at, new) = groups.find(&series.labels);
+        if let Some(labels) = new {
+            states.push(Group {
+                series: SeriesColumn { labels, column: exec.column(grid)? },
+                state: State::of(op, grid),
+            });
+        }
+        if let Some(group) = states.get_mut(at) {
+            group.state.fold(op, &mut group.series.column, &series.column);
+        }
+    }
+    Ok(states.into_iter().map(|group| group.state.finish(op, group.series)).collect())
+}
+
+impl State {
+    fn of(op: AggregateOp, grid: Grid) -> Self {
+        match op {
+            AggregateOp::Sum => State::Sum(vec![0.0; grid.steps]),
+            AggregateOp::Avg => State::Mean(vec![KahanMean::starting_at(0.0); grid.steps]),
+            AggregateOp::Stddev | AggregateOp::Stdvar => State::Variance(vec![(0.0, 0.0); grid.steps]),
+            _ => State::Plain,
+        }
+    }
+
+    fn fold(&mut self, op: AggregateOp, into: &mut Column, column: &Column) {
+        match self {
+            State::Sum(lost) => fold_sum(into, lost, column),
+            State::Mean(means) => fold_mean(into, means, column),
+            State::Variance(moments) => fold_variance(into, moments, column),
+            State::Plain => match op {
+                AggregateOp::Min => fold_plain(
+                    into,
+                    column,
+                    |value| value,
+                    |least, value| {
+                        if least > value || least.is_nan() { value } else { least }
+                    },
+                ),
+                AggregateOp::Max => fold_plain(
+                    into,
+                    column,
+                    |value| value,
+                    |most, value| {
+                        if most < value || most.is_nan() { value } else { most }
+                    },
+                ),
+                AggregateOp::Count => fold_plain(into, column, |_| 1.0, |count, _| count + 1.0),
+                _ => fold_plain(into, column, |_| 1.0, |one, _| one),
+            },
+        }
+    }
+
+    fn finish(self, op: AggregateOp, mut series: SeriesColumn) -> SeriesColumn {
+        let values = &mut series.column.values;
+        match self {
+            State::Plain => {}
+            State::Sum(lost) => values.iter_mut().zip(lost).for_each(|(sum, lost)| *sum += lost),
+            State::Mean(means) => values.iter_mut().zip(means).for_each(|(value, mean)| *value = mean.mean()),
+            State::Variance(moments) => values.iter_mut().zip(moments).for_each(|(squares, (count, _))| {
+                let variance = *squares / count;
+                *squares = if op == AggregateOp::Stddev { variance.sqrt() } else { variance };
+            }),
+        }
+        series
+    }
+}
+
+fn fold_plain(into: &mut Column, column: &Column, first: impl Fn(f64) -> f64, next: impl Fn(f64, f64) -> f64) {
+    for (step, value) in column.samples() {
+        let Some(slot) = into.values.get_mut(step) else { continue };
+        *slot = if into.present.get(step) { next(*slot, value) } else { first(value) };
+    }
+    into.present.unite(&column.present);
+}
+
+fn fold_sum(into: &mut Column, lost: &mut [f64], column: &Column) {
+    for (step, value) in column.samples() {
+        let (Some(sum), Some(lost)) = (into.values.get_mut(step), lost.get_mut(step)) else { continue };
+        if into.present.get(step) {
+            (*sum, *lost) = kahan::add(value, *sum, *lost);
+        } else {
+            *sum = value;
+        }
+    }
+    into.present.unite(&column.present);
+}
+
+fn fold_mean(into: &mut Column, means: &mut [KahanMean], column: &Column) {
+    for (step, value) in column.samples() {
+        let Some(mean) = means.get_mut(step) else { continue };
+        if into.present.get(step) {
+            mean.add(value);
+        } else {
+            *mean = KahanMean::starting_at(value);
+        }
+    }
+    into.present.unite(&column.present);
+}
+
+/// Welford's method, as in Prometheus without compensation, and not finite once a value was not.
+fn fold_variance(into: &mut Column, moments: &mut [(f64, f64)], column: &Column) {
+    for (step, value) in column.samples() {
+        let (Some(squares), Some((count, mean))) = (into.values.get_mut(step), moments.get_mut(step)) else { continue };
+        if into.present.get(step) {
+            *count += 1.0;
+            let delta = value - *mean;
+            *mean += delta / *count;
+            *squares += delta * (value - *mean);
+        } else {
+            (*count, *mean) = (1.0, value);
+            *squares = if value.is_finite() { 0.0 } else { f64::NAN };
+        }
+    }
+    into.present.unite(&column.present);
+}

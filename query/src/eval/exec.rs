@@ -1,0 +1,93 @@
+//! What all operators of one query share, and the grid of steps.
+
+use std::cell::RefCell;
+
+use marigram_storage::context::Context;
+use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::select::{SelectRequest, SeriesStream};
+
+use super::column::{Column, Steps};
+use super::memory::SampleLimit;
+use crate::annotations::Remarks;
+use crate::error::QueryError;
+use crate::source::Source;
+
+/// Evaluation times: `start_ms`, and every `step_ms` after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) start_ms: i64,
+    pub(crate) step_ms: i64,
+    pub(crate) steps: usize,
+}
+
+impl Grid {
+    /// One step.
+    pub(crate) fn instant(time_ms: i64) -> Self {
+        Grid { start_ms: time_ms, step_ms: 1, steps: 1 }
+    }
+
+    /// From `start_ms` to `end_ms`, both included where the step reaches it; no step when the end is before the start.
+    pub(crate) fn range(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        let step_ms = step_ms.max(1);
+        let steps = match end_ms.checked_sub(start_ms) {
+            Some(length) if length >= 0 => {
+                usize::try_from(length / step_ms).map_or(usize::MAX, |n| n.saturating_add(1))
+            }
+            Some(_) => 0,
+            None if end_ms < start_ms => 0,
+            None => usize::MAX,
+        };
+        Grid { start_ms, step_ms, steps }
+    }
+
+    /// Only the first step.
+    pub(crate) fn first_step(self) -> Self {
+        Grid { steps: self.steps.min(1), ..self }
+    }
+
+    /// The time of a step.
+    pub(crate) fn time_ms(self, step: usize) -> i64 {
+        let ahead = i64::try_from(step).unwrap_or(i64::MAX).saturating_mul(self.step_ms);
+        self.start_ms.saturating_add(ahead)
+    }
+
+    /// The time of the last step, or of the first if there is none.
+    pub(crate) fn last_ms(self) -> i64 {
+        self.time_ms(self.steps.saturating_sub(1))
+    }
+}
+
+/// Shared by all operators of a query.
+pub(crate) struct Exec<'q> {
+    pub(crate) source: &'q dyn Source,
+    pub(crate) context: &'q Context,
+    pub(crate) lookback_ms: i64,
+    pub(crate) limit: SampleLimit,
+    pub(crate) remarks: RefCell<Remarks>,
+}
+
+impl Exec<'_> {
+    /// An empty column over a grid, counted against the sample limit while it lives.
+    pub(crate) fn column(&self, grid: Grid) -> Result<Column, QueryError> {
+        let held = self.limit.hold(grid.steps)?;
+        Ok(Column { values: vec![0.0; grid.steps], present: Steps::none(grid.steps), held })
+    }
+
+    /// Ends the query when its deadline has passed or it was cancelled.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        Ok(self.context.check()?)
+    }
+
+    /// Opens a select over `(after_ms, until_ms]`.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        after_ms: i64,
+        until_ms: i64,
+    ) -> Result<(Box<dyn SeriesStream>, TimeRange), QueryError> {
+        let range = TimeRange { start_ms: after_ms.saturating_add(1), end_ms: until_ms };
+        let request = SelectRequest { matchers, range, drop_labels: &[] };
+        Ok((self.source.select(self.context, request)?, range))
+    }
+}

@@ -1,0 +1,207 @@
+//! The operators around functions that take series one by one, and those that need all of them.
+
+use std::cmp::Ordering;
+
+use marigram_storage::model::labels::{Labels, METRIC_NAME};
+
+use super::histogram::HistogramOperator;
+use super::{HistogramFunction, LabelFunction, MapFunction};
+use crate::error::QueryError;
+use crate::eval::column::Steps;
+use crate::eval::scalar::{self, ScalarColumn};
+use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn, open};
+use crate::plan::{HistogramSite, ScalarNode, SortBy, SortOrder, VectorNode};
+
+/// An operator made of a function that changes series one by one. Series without samples are dropped.
+struct Each<'q, F> {
+    exec: &'q Exec<'q>,
+    input: BoxedOperator<'q>,
+    f: F,
+}
+
+impl<F: FnMut(&mut SeriesColumn)> Operator for Each<'_, F> {
+    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
+        while let Some(mut series) = self.input.next()? {
+            self.exec.check()?;
+            (self.f)(&mut series);
+            if !series.column.present.is_empty() {
+                return Ok(Some(series));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// An operator made of the series that a function computes when the first one is asked for.
+struct Computed<F> {
+    compute: Option<F>,
+    series: std::vec::IntoIter<SeriesColumn>,
+}
+
+impl<F: FnOnce() -> Result<Vec<SeriesColumn>, QueryError>> Operator for Computed<F> {
+    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
+        if let Some(compute) = self.compute.take() {
+            self.series = compute()?.into_iter();
+        }
+        Ok(self.series.next())
+    }
+}
+
+/// See [`Computed`].
+pub(crate) fn computed<'q>(compute: impl FnOnce() -> Result<Vec<SeriesColumn>, QueryError> + 'q) -> BoxedOperator<'q> {
+    Box::new(Computed { compute: Some(compute), series: Vec::new().into_iter() })
+}
+
+/// See [`Each`].
+pub(crate) fn each<'q>(
+    exec: &'q Exec<'q>,
+    input: BoxedOperator<'q>,
+    f: impl FnMut(&mut SeriesColumn) + 'q,
+) -> BoxedOperator<'q> {
+    Box::new(Each { exec, input, f })
+}
+
+fn drop_name(series: &mut SeriesColumn) {
+    series.labels = series.labels.without(|name| name == METRIC_NAME);
+}
+
+/// A function of each value.
+pub(crate) fn map<'q>(
+    exec: &'q Exec<'q>,
+    function: &'q MapFunction,
+    input: &'q VectorNode,
+    args: &'q [ScalarNode],
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<Vec<ScalarColumn>, _>>()?;
+    let input = open(exec, input, grid)?;
+    Ok(each(exec, input, move |series| {
+        drop_name(series);
+        if let MapFunction::Plain(f) = function {
+            return series.column.map(f);
+        }
+        for step in 0..grid.steps {
+            let Some(value) = series.column.values.get_mut(step).filter(|_| series.column.present.get(step)) else {
+                continue;
+            };
+            match function.apply(*value, step, grid.time_ms(step), &args) {
+                Some(result) => *value = result,
+                None => series.column.present.unset(step),
+            }
+        }
+    }))
+}
+
+/// Unary minus.
+pub(crate) fn negate<'q>(
+    exec: &'q Exec<'q>,
+    input: &'q VectorNode,
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    Ok(each(exec, open(exec, input, grid)?, |series| {
+        drop_name(series);
+        series.column.map(|value| -value);
+    }))
+}
+
+/// A function of the labels.
+pub(crate) fn label<'q>(
+    exec: &'q Exec<'q>,
+    function: &'q LabelFunction,
+    input: &'q VectorNode,
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    Ok(each(exec, open(exec, input, grid)?, |series| {
+        series.labels = function.apply(std::mem::take(&mut series.labels));
+    }))
+}
+
+/// `absent`: one series, present where the input has no sample.
+pub(crate) fn absent<'q>(
+    exec: &'q Exec<'q>,
+    input: &'q VectorNode,
+    labels: &'q Labels,
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    Ok(computed(move || {
+        let mut missing = Steps::all(grid.steps);
+        let mut input = open(exec, input, grid)?;
+        while !missing.is_empty() {
+            let Some(series) = input.next()? else { break };
+            missing.subtract(&series.column.present);
+        }
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut column = exec.column(grid)?;
+        column.values.fill(1.0);
+        column.present = missing;
+        Ok(vec![SeriesColumn { labels: labels.clone(), column }])
+    }))
+}
+
+/// `vector`: the scalar as a series without labels.
+pub(crate) fn of_scalar<'q>(
+    exec: &'q Exec<'q>,
+    node: &'q ScalarNode,
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    Ok(computed(move || {
+        if grid.steps == 0 {
+            return Ok(Vec::new());
+        }
+        let mut column = exec.column(grid)?;
+        for (step, value) in scalar::evaluate(exec, node, grid)?.iter(grid.steps).enumerate() {
+            column.put(step, value);
+        }
+        Ok(vec![SeriesColumn { labels: Labels::default(), column }])
+    }))
+}
+
+/// `sort`, `sort_desc`: orders an instant vector. A range query's result is ordered by labels in any case.
+pub(crate) fn sort<'q>(
+    exec: &'q Exec<'q>,
+    order: &'q SortOrder,
+    input: &'q VectorNode,
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    let mut input = open(exec, input, grid)?;
+    if grid.steps != 1 {
+        let text = "sort is ineffective for range queries since results are always ordered by labels";
+        exec.remarks.borrow_mut().warn(text.to_owned(), order.span);
+        return Ok(input);
+    }
+    Ok(computed(move || {
+        let mut series = Vec::new();
+        while let Some(next) = input.next()? {
+            series.push(next);
+        }
+        // Equal values come in the order of their labels, so that an answer is the same each time.
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        series.sort_by(|a, b| {
+            let (a, b) = (a.column.values.first().copied(), b.column.values.first().copied());
+            let (a, b) = (a.unwrap_or(f64::NAN), b.unwrap_or(f64::NAN));
+            match (a.is_nan(), b.is_nan()) {
+                (false, false) if order.by == SortBy::ValueDescending => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
+                (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
+                // NaN comes last in both directions.
+                (a, b) => a.cmp(&b),
+            }
+        });
+        Ok(series)
+    }))
+}
+
+/// A function of the buckets of classic histograms.
+pub(crate) fn histogram<'q>(
+    exec: &'q Exec<'q>,
+    function: &'q HistogramFunction,
+    input: &'q VectorNode,
+    args: &'q [ScalarNode],
+    site: HistogramSite,
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<Vec<ScalarColumn>, _>>()?;
+    let input = open(exec, input, grid)?;
+    Ok(Box::new(HistogramOperator::new(exec, *function, input, args, site, grid)))
+}

@@ -1,0 +1,119 @@
+//! `*_over_time`: aggregations of one series over a window.
+
+use super::Window;
+use super::quantile::quantile;
+use crate::eval::kahan::{self, KahanMean, KahanSum};
+
+/// `avg_over_time`
+pub(crate) fn avg(window: &Window<'_>) -> Option<f64> {
+    let (&first, rest) = window.values.split_first()?;
+    let mut mean = KahanMean::starting_at(first);
+    rest.iter().for_each(|&value| mean.add(value));
+    Some(mean.mean())
+}
+
+/// `sum_over_time`
+pub(crate) fn sum(window: &Window<'_>) -> Option<f64> {
+    let mut sum = KahanSum::default();
+    window.values.iter().for_each(|&value| sum.add(value));
+    Some(if sum.sum.is_infinite() { sum.sum } else { sum.total() })
+}
+
+/// `count_over_time`
+pub(crate) fn count(window: &Window<'_>) -> Option<f64> {
+    Some(window.values.len() as f64)
+}
+
+/// `min_over_time`: NaN only where there is nothing else.
+pub(crate) fn min(window: &Window<'_>) -> Option<f64> {
+    fold(window, |least, value| if value < least || least.is_nan() { value } else { least })
+}
+
+/// `max_over_time`: NaN only where there is nothing else.
+pub(crate) fn max(window: &Window<'_>) -> Option<f64> {
+    fold(window, |most, value| if value > most || most.is_nan() { value } else { most })
+}
+
+/// `first_over_time`
+pub(crate) fn first(window: &Window<'_>) -> Option<f64> {
+    window.values.first().copied()
+}
+
+/// `last_over_time`
+pub(crate) fn last(window: &Window<'_>) -> Option<f64> {
+    window.values.last().copied()
+}
+
+/// `present_over_time`
+pub(crate) fn present(_: &Window<'_>) -> Option<f64> {
+    Some(1.0)
+}
+
+/// `quantile_over_time`
+pub(crate) fn quantile_of(window: &Window<'_>) -> Option<f64> {
+    Some(quantile(window.args[0], &mut window.values.to_vec()))
+}
+
+/// `stdvar_over_time`
+pub(crate) fn stdvar(window: &Window<'_>) -> Option<f64> {
+    // Welford's method, with compensated sums.
+    let (mut mean, mut mean_lost) = (0.0, 0.0);
+    let (mut squares, mut squares_lost) = (0.0, 0.0);
+    let mut count = 0.0;
+    for &value in window.values {
+        count += 1.0;
+        let delta = value - (mean + mean_lost);
+        (mean, mean_lost) = kahan::add(delta / count, mean, mean_lost);
+        (squares, squares_lost) = kahan::add(delta * (value - (mean + mean_lost)), squares, squares_lost);
+    }
+    Some((squares + squares_lost) / count)
+}
+
+/// `stddev_over_time`
+pub(crate) fn stddev(window: &Window<'_>) -> Option<f64> {
+    stdvar(window).map(f64::sqrt)
+}
+
+/// `mad_over_time`: the median of the distances from the median.
+pub(crate) fn mad(window: &Window<'_>) -> Option<f64> {
+    if window.values.iter().any(|value| value.is_nan()) {
+        return Some(f64::NAN);
+    }
+    let mut values = window.values.to_vec();
+    let median = quantile(0.5, &mut values);
+    values.iter_mut().for_each(|value| *value = (*value - median).abs());
+    Some(quantile(0.5, &mut values))
+}
+
+fn fold(window: &Window<'_>, f: impl Fn(f64, f64) -> f64) -> Option<f64> {
+    window.values.iter().copied().reduce(f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(kernel: fn(&Window<'_>) -> Option<f64>, values: &[f64]) -> f64 {
+        let times: Vec<i64> = (1..=values.len() as i64).collect();
+        let window =
+            Window { times: &times, values, start_ms: 0, end_ms: 100, range_ms: 100, time_ms: 100, args: [0.5, 0.0] };
+        kernel(&window).unwrap()
+    }
+
+    #[test]
+    fn aggregations_of_a_window() {
+        let values = [1.0, 4.0, f64::NAN, 2.0];
+        assert_eq!(on(min, &values), 1.0);
+        assert_eq!(on(max, &values), 4.0);
+        assert!(on(sum, &values).is_nan());
+        assert_eq!(on(count, &values), 4.0);
+        assert_eq!((on(first, &values), on(last, &values), on(present, &values)), (1.0, 2.0, 1.0));
+        assert!(on(max, &[f64::NAN, f64::NAN]).is_nan());
+        assert_eq!(on(sum, &[1.0, 1e100, 1.0, -1e100]), 2.0);
+        assert_eq!(on(avg, &[1e308, 1e308, 1e308]), 1e308);
+        assert_eq!(on(quantile_of, &[4.0, 1.0, 3.0]), 3.0);
+        assert_eq!(on(stdvar, &[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), 4.0);
+        assert_eq!(on(stddev, &[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), 2.0);
+        assert_eq!(on(mad, &[4.0, 6.0, 2.0, 1.0, 999.0, 1.0, 2.0]), 1.0);
+    }
+}

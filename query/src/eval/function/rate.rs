@@ -1,0 +1,187 @@
+//! The rate family: what counters and gauges did within a window.
+
+use super::Window;
+use crate::eval::kahan::KahanSum;
+
+/// `rate`
+pub(crate) fn rate(window: &Window<'_>) -> Option<f64> {
+    let (change, stretch) = extrapolated(window, true)?;
+    Some(change * (stretch / (window.range_ms as f64 / 1000.0)))
+}
+
+/// `increase`
+pub(crate) fn increase(window: &Window<'_>) -> Option<f64> {
+    extrapolated(window, true).map(|(change, stretch)| change * stretch)
+}
+
+/// `delta`
+pub(crate) fn delta(window: &Window<'_>) -> Option<f64> {
+    extrapolated(window, false).map(|(change, stretch)| change * stretch)
+}
+
+/// `irate`
+pub(crate) fn irate(window: &Window<'_>) -> Option<f64> {
+    let ((before_ms, before), (last_ms, last)) = last_two(window)?;
+    // A counter that went down was reset, so that all of its value is new.
+    let change = if last < before { last } else { last - before };
+    Some(change / ((last_ms - before_ms) as f64 / 1000.0))
+}
+
+/// `idelta`
+pub(crate) fn idelta(window: &Window<'_>) -> Option<f64> {
+    let ((_, before), (_, last)) = last_two(window)?;
+    Some(last - before)
+}
+
+/// `resets`
+pub(crate) fn resets(window: &Window<'_>) -> Option<f64> {
+    Some(pairs(window.values).filter(|(before, after)| after < before).count() as f64)
+}
+
+/// `changes`: how often the value differs from the one before; NaN does not differ from NaN.
+pub(crate) fn changes(window: &Window<'_>) -> Option<f64> {
+    let differs = |(before, after): &(f64, f64)| before != after && !(before.is_nan() && after.is_nan());
+    Some(pairs(window.values).filter(differs).count() as f64)
+}
+
+/// `deriv`
+pub(crate) fn deriv(window: &Window<'_>) -> Option<f64> {
+    if window.values.len() < 2 {
+        return None;
+    }
+    // Times are taken relative to one near them, which keeps their squares small.
+    let origin_ms = *window.times.first()?;
+    Some(regression(window, origin_ms).0)
+}
+
+/// `predict_linear`
+pub(crate) fn predict_linear(window: &Window<'_>) -> Option<f64> {
+    if window.values.len() < 2 {
+        return None;
+    }
+    let (slope, intercept) = regression(window, window.time_ms);
+    Some(slope * window.args[0] + intercept)
+}
+
+fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64)> + '_ {
+    values.iter().copied().zip(values.iter().copied().skip(1))
+}
+
+type Point = (i64, f64);
+
+fn last_two(window: &Window<'_>) -> Option<(Point, Point)> {
+    let [.., before_ms, last_ms] = window.times else { return None };
+    let [.., before, last] = window.values else { return None };
+    Some(((*before_ms, *before), (*last_ms, *last)))
+}
+
+/// The change between the first and last sample, with what counters lost in resets, and the factor that stretches it to
+/// the whole range.
+///
+/// Where the first (last) sample is nearer to the range's start (end) than 1.1 times the average distance of samples,
+/// the change is stretched up to there; else by half of that distance, since the series then probably began (ended)
+/// within the range. A counter is not stretched back beyond the moment at which it would have been zero.
+fn extrapolated(window: &Window<'_>, counter: bool) -> Option<(f64, f64)> {
+    let (&[first_ms, ..], &[.., last_ms]) = (window.times, window.times) else { return None };
+    let (&[first, ..], &[.., last]) = (window.values, window.values) else { return None };
+    if window.values.len() < 2 {
+        return None;
+    }
+    let mut change = last - first;
+    if counter {
+        for (before, _) in pairs(window.values).filter(|(before, after)| after < before) {
+            change += before;
+        }
+    }
+    let sampled = (last_ms - first_ms) as f64 / 1000.0;
+    let distance = sampled / (window.values.len() - 1) as f64;
+    let threshold = distance * 1.1;
+    let mut to_start = (first_ms - window.start_ms) as f64 / 1000.0;
+    let mut to_end = (window.end_ms - last_ms) as f64 / 1000.0;
+    if to_start >= threshold {
+        to_start = distance / 2.0;
+    }
+    if counter && change > 0.0 && first >= 0.0 {
+        let to_zero = sampled * (first / change);
+        if to_zero < to_start {
+            to_start = to_zero;
+        }
+    }
+    if to_end >= threshold {
+        to_end = distance / 2.0;
+    }
+    Some((change, (sampled + to_start + to_end) / sampled))
+}
+
+/// Least squares: slope per second, and the value at `origin_ms`.
+fn regression(window: &Window<'_>, origin_ms: i64) -> (f64, f64) {
+    let Some(&first) = window.values.first() else { return (f64::NAN, f64::NAN) };
+    if window.values.iter().all(|&value| value == first) {
+        // A constant has no slope, whatever rounding would make of it.
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
+    let (mut x_sum, mut y_sum) = (KahanSum::default(), KahanSum::default());
+    let (mut xy_sum, mut xx_sum) = (KahanSum::default(), KahanSum::default());
+    for (&time_ms, &y) in window.times.iter().zip(window.values) {
+        let x = (time_ms - origin_ms) as f64 / 1e3;
+        x_sum.add(x);
+        y_sum.add(y);
+        xy_sum.add(x * y);
+        xx_sum.add(x * x);
+    }
+    let n = window.values.len() as f64;
+    let (x_sum, y_sum) = (x_sum.total(), y_sum.total());
+    let covariance = xy_sum.total() - x_sum * y_sum / n;
+    let variance = xx_sum.total() - x_sum * x_sum / n;
+    let slope = covariance / variance;
+    (slope, y_sum / n - slope * x_sum / n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window<'w>(times: &'w [i64], values: &'w [f64], end_ms: i64, range_ms: i64) -> Window<'w> {
+        Window { times, values, start_ms: end_ms - range_ms, end_ms, range_ms, time_ms: end_ms, args: [0.0; 2] }
+    }
+
+    #[test]
+    fn a_counter_that_fills_the_range_is_stretched_to_its_ends() {
+        let times = [10_000, 20_000, 30_000, 40_000, 50_000, 60_000];
+        let w = window(&times, &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0], 60_000, 60_000);
+        assert_eq!(increase(&w), Some(60.0));
+        assert_eq!(rate(&w), Some(1.0));
+        assert_eq!(irate(&w), Some(1.0));
+        assert_eq!(idelta(&w), Some(10.0));
+    }
+
+    #[test]
+    fn resets_are_added_back_and_zero_is_the_limit() {
+        let times = [10_000, 20_000, 30_000];
+        let w = window(&times, &[100.0, 110.0, 5.0], 35_000, 300_000);
+        assert_eq!(resets(&w), Some(1.0));
+        // 15 within 20 s, 5 s more to the end, 5 s (half a distance) before the start.
+        assert_eq!(increase(&w), Some(15.0 * 30.0 / 20.0));
+        let w = window(&times, &[1.0, 11.0, 21.0], 30_000, 300_000);
+        // The counter was zero one second before its first sample.
+        assert_eq!(increase(&w), Some(21.0));
+        assert_eq!(delta(&w), Some(20.0 * 25.0 / 20.0));
+    }
+
+    #[test]
+    fn one_sample_has_no_rate() {
+        let w = window(&[1], &[1.0], 10, 100);
+        assert_eq!((rate(&w), irate(&w), deriv(&w), idelta(&w)), (None, None, None, None));
+        assert_eq!((changes(&w), resets(&w)), (Some(0.0), Some(0.0)));
+    }
+
+    #[test]
+    fn a_line_is_found() {
+        let times = [0, 10_000, 20_000];
+        let mut w = window(&times, &[1.0, 2.0, 3.0], 20_000, 60_000);
+        assert!((deriv(&w).unwrap() - 0.1).abs() < 1e-12);
+        w.args[0] = 10.0;
+        assert!((predict_linear(&w).unwrap() - 4.0).abs() < 1e-9);
+        assert_eq!(deriv(&window(&times, &[7.0, 7.0, 7.0], 20_000, 60_000)), Some(0.0));
+    }
+}

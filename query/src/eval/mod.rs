@@ -1,0 +1,96 @@
+//! Evaluation, column by column: an operator yields whole series, each with its values at all steps of a grid.
+//!
+//! 1. [`open`] turns a plan node into an operator over a grid. Nothing is read yet.
+//! 2. [`Operator::next`] yields the next series. Selectors read the store batch by batch; functions pass series through
+//!    one at a time; aggregations drain their input, folding each series into its group at once; binary operators keep
+//!    one side, hashed by what the series are matched by, and stream the other.
+//! 3. A stream may hold several *fragments* of one series, whose samples lie at different steps (two series that differ
+//!    only in a name which a function dropped, say). Whoever needs whole series merges them; [`guard`] makes
+//!    sure that fragments never share a step.
+
+mod aggregate;
+mod binary;
+mod column;
+mod exec;
+pub(crate) mod function;
+mod guard;
+mod invariant;
+mod kahan;
+mod memory;
+mod range;
+mod scalar;
+mod select;
+mod subquery;
+
+pub(crate) use column::Column;
+pub(crate) use exec::{Exec, Grid};
+pub(crate) use memory::SampleLimit;
+
+use marigram_storage::model::labels::Labels;
+
+use crate::error::QueryError;
+use crate::plan::{MatrixNode, ScalarNode, VectorNode};
+
+/// A series, or a fragment of one, over a grid.
+#[derive(Debug)]
+pub(crate) struct SeriesColumn {
+    pub(crate) labels: Labels,
+    pub(crate) column: Column,
+}
+
+/// Yields series over the grid that it was opened for.
+pub(crate) trait Operator {
+    /// The next series, with at least one sample; `None` at the end.
+    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError>;
+}
+
+/// An operator that lives as long as the query's plan.
+pub(crate) type BoxedOperator<'q> = Box<dyn Operator + 'q>;
+
+/// The operator that evaluates `node` over `grid`.
+pub(crate) fn open<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> Result<BoxedOperator<'q>, QueryError> {
+    Ok(match node {
+        VectorNode::Select(select) => Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::Value)),
+        VectorNode::SampleTime(select) => guard::guarded(
+            exec,
+            node,
+            Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::SampleTime)),
+        ),
+        VectorNode::Window { function, input, args } => {
+            Box::new(range::RangeFunction::new(exec, function, input, args, grid)?)
+        }
+        VectorNode::AbsentOverTime { input, labels } => Box::new(range::AbsentOverTime::new(exec, input, labels, grid)),
+        VectorNode::Absent { input, labels } => function::absent(exec, input, labels, grid)?,
+        VectorNode::Map { function, input, args } => {
+            guard::guarded(exec, node, function::map(exec, function, input, args, grid)?)
+        }
+        VectorNode::Negate(input) => guard::guarded(exec, node, function::negate(exec, input, grid)?),
+        VectorNode::OfScalar(scalar) => function::of_scalar(exec, scalar, grid)?,
+        VectorNode::Label { function, input } => {
+            guard::guarded(exec, node, function::label(exec, function, input, grid)?)
+        }
+        VectorNode::Sort { order, input } => function::sort(exec, order, input, grid)?,
+        VectorNode::Histogram { function, input, args, site } => {
+            guard::guarded(exec, node, function::histogram(exec, function, input, args, *site, grid)?)
+        }
+        VectorNode::Aggregate(aggregate) => aggregate::open_aggregate(exec, aggregate, grid)?,
+        VectorNode::WithScalar(binary) => guard::guarded(exec, node, binary::with_scalar(exec, binary, grid)?),
+        VectorNode::Binary(binary) => guard::guarded(exec, node, binary::open(exec, binary, grid)?),
+        VectorNode::Set(set) => guard::guarded(exec, node, binary::open_set(exec, set, grid)?),
+        VectorNode::Invariant(inner) => Box::new(invariant::Broadcast::new(exec, inner, grid)?),
+    })
+}
+
+/// The values of a scalar at every step.
+pub(crate) fn scalar(exec: &Exec<'_>, node: &ScalarNode, grid: Grid) -> Result<scalar::ScalarColumn, QueryError> {
+    scalar::evaluate(exec, node, grid)
+}
+
+/// All series of a range vector with their raw samples at one evaluation time.
+pub(crate) fn matrix(
+    exec: &Exec<'_>,
+    node: &MatrixNode,
+    time_ms: i64,
+) -> Result<Vec<crate::value::Series>, QueryError> {
+    range::materialise(exec, node, time_ms)
+}

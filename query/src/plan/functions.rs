@@ -1,0 +1,197 @@
+//! Calls: from a function's name and arguments to a plan node.
+
+use marigram_storage::model::labels::Labels;
+
+use super::build::Builder;
+use super::{HistogramSite, MatrixNode, Node, ScalarNode, SortBy, SortOrder, VectorNode};
+use crate::error::QueryError;
+use crate::eval::function::math::plain;
+use crate::eval::function::{
+    Check, DatePart, HistogramFunction, LabelFunction, MapFunction, Window, WindowFunction, over_time, rate,
+};
+use crate::parse::ast::{Expr, ExprKind, Span};
+
+/// A function that the language has and this engine does not have yet.
+pub(super) fn not_there(name: &str) -> QueryError {
+    QueryError::execution(format!("{name} is not supported yet"))
+}
+
+/// Plans a call. The parser has checked number and types of the arguments.
+pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]) -> Result<Node, QueryError> {
+    if let Some(kernel) = window_kernel(name) {
+        return window(builder, name, kernel, args);
+    }
+    if let Some(f) = plain(name) {
+        return map(builder, MapFunction::Plain(f), args);
+    }
+    if let Some(part) = date_part(name) {
+        return match args {
+            [] => Ok(Node::Vector(VectorNode::OfScalar(ScalarNode::Date(part)))),
+            args => map(builder, MapFunction::Date(part), args),
+        };
+    }
+    match name {
+        "time" => Ok(Node::Scalar(ScalarNode::Time)),
+        "pi" => Ok(Node::Scalar(ScalarNode::Number(std::f64::consts::PI))),
+        "round" => map(builder, MapFunction::Round, args),
+        "clamp" => map(builder, MapFunction::Clamp, args),
+        "clamp_min" => map(builder, MapFunction::ClampMin, args),
+        "clamp_max" => map(builder, MapFunction::ClampMax, args),
+        "timestamp" => timestamp(builder, args),
+        "scalar" => Ok(Node::Scalar(ScalarNode::OfVector(Box::new(vector_arg(builder, args, 0)?)))),
+        "vector" => Ok(Node::Vector(VectorNode::OfScalar(scalar_arg(builder, args, 0)?))),
+        "absent" => {
+            let labels = absent_labels(builder, args)?;
+            let input = Box::new(vector_arg(builder, args, 0)?);
+            Ok(Node::Vector(VectorNode::Absent { input, labels }))
+        }
+        "absent_over_time" => {
+            let labels = absent_labels(builder, args)?;
+            Ok(Node::Vector(VectorNode::AbsentOverTime { input: builder.matrix(arg(args, 0)?)?, labels }))
+        }
+        "sort" => sort(builder, SortBy::Value, call, args),
+        "sort_desc" => sort(builder, SortBy::ValueDescending, call, args),
+        "label_replace" => {
+            let text = |i| string_arg(args, i);
+            let function = LabelFunction::replace(text(1)?, text(2)?, text(3)?, text(4)?)?;
+            label(builder, function, args)
+        }
+        "label_join" => {
+            let sources = (3..args.len()).map(|i| string_arg(args, i).map(str::to_owned)).collect::<Result<_, _>>()?;
+            let function = LabelFunction::join(string_arg(args, 1)?, string_arg(args, 2)?, sources)?;
+            label(builder, function, args)
+        }
+        "histogram_quantile" => histogram(builder, HistogramFunction::Quantile, args),
+        "histogram_fraction" => histogram(builder, HistogramFunction::Fraction, args),
+        _ => Err(not_there(name)),
+    }
+}
+
+fn window_kernel(name: &str) -> Option<fn(&Window<'_>) -> Option<f64>> {
+    Some(match name {
+        "rate" => rate::rate,
+        "increase" => rate::increase,
+        "delta" => rate::delta,
+        "irate" => rate::irate,
+        "idelta" => rate::idelta,
+        "resets" => rate::resets,
+        "changes" => rate::changes,
+        "deriv" => rate::deriv,
+        "predict_linear" => rate::predict_linear,
+        "avg_over_time" => over_time::avg,
+        "sum_over_time" => over_time::sum,
+        "count_over_time" => over_time::count,
+        "min_over_time" => over_time::min,
+        "max_over_time" => over_time::max,
+        "first_over_time" => over_time::first,
+        "last_over_time" => over_time::last,
+        "present_over_time" => over_time::present,
+        "quantile_over_time" => over_time::quantile_of,
+        "mad_over_time" => over_time::mad,
+        "stddev_over_time" => over_time::stddev,
+        "stdvar_over_time" => over_time::stdvar,
+        _ => return None,
+    })
+}
+
+fn date_part(name: &str) -> Option<DatePart> {
+    Some(match name {
+        "days_in_month" => DatePart::DaysInMonth,
+        "day_of_month" => DatePart::DayOfMonth,
+        "day_of_week" => DatePart::DayOfWeek,
+        "day_of_year" => DatePart::DayOfYear,
+        "hour" => DatePart::Hour,
+        "minute" => DatePart::Minute,
+        "month" => DatePart::Month,
+        "year" => DatePart::Year,
+        _ => return None,
+    })
+}
+
+/// A function of a range vector: the range vector is among the arguments, the others are scalars.
+fn window(
+    builder: &mut Builder,
+    name: &str,
+    kernel: fn(&Window<'_>) -> Option<f64>,
+    args: &[Expr],
+) -> Result<Node, QueryError> {
+    let mut input: Option<MatrixNode> = None;
+    let mut scalars = Vec::new();
+    for arg in args {
+        match builder.node(arg)? {
+            Node::Matrix(node) => input = Some(node),
+            Node::Scalar(node) => scalars.push(node),
+            _ => return Err(wrong_argument(name)),
+        }
+    }
+    let input = input.ok_or_else(|| wrong_argument(name))?;
+    let span = arg(args, 0)?.span;
+    let check = match name {
+        "rate" | "increase" => Check::Counter(span),
+        "quantile_over_time" => Check::Quantile(span),
+        _ => Check::Nothing,
+    };
+    let keeps_name = matches!(name, "first_over_time" | "last_over_time");
+    let function = WindowFunction { kernel, keeps_name, check };
+    Ok(Node::Vector(VectorNode::Window { function, input, args: scalars }))
+}
+
+fn map(builder: &mut Builder, function: MapFunction, args: &[Expr]) -> Result<Node, QueryError> {
+    let input = Box::new(vector_arg(builder, args, 0)?);
+    let args = args.iter().skip(1).map(|arg| builder.scalar(arg)).collect::<Result<_, _>>()?;
+    Ok(Node::Vector(VectorNode::Map { function, input, args }))
+}
+
+/// `timestamp`: of a selector the time of its samples, of anything else the time of the step.
+fn timestamp(builder: &mut Builder, args: &[Expr]) -> Result<Node, QueryError> {
+    match builder.selector(arg(args, 0)?) {
+        Some(select) => Ok(Node::Vector(VectorNode::SampleTime(select))),
+        None => map(builder, MapFunction::StepTime, args),
+    }
+}
+
+fn sort(builder: &mut Builder, by: SortBy, call: &Expr, args: &[Expr]) -> Result<Node, QueryError> {
+    let input = Box::new(vector_arg(builder, args, 0)?);
+    Ok(Node::Vector(VectorNode::Sort { order: SortOrder { by, span: call.span }, input }))
+}
+
+fn label(builder: &mut Builder, function: LabelFunction, args: &[Expr]) -> Result<Node, QueryError> {
+    let input = Box::new(vector_arg(builder, args, 0)?);
+    Ok(Node::Vector(VectorNode::Label { function, input }))
+}
+
+/// The vector of buckets is the last argument, after the scalars.
+fn histogram(builder: &mut Builder, function: HistogramFunction, args: &[Expr]) -> Result<Node, QueryError> {
+    let (last, scalars) = args.split_last().ok_or_else(|| wrong_argument("histogram_quantile"))?;
+    let site = HistogramSite { quantile: args.first().map_or(Span::default(), |arg| arg.span), buckets: last.span };
+    let args = scalars.iter().map(|arg| builder.scalar(arg)).collect::<Result<_, _>>()?;
+    let input = Box::new(builder.vector(last)?);
+    Ok(Node::Vector(VectorNode::Histogram { function, input, args, site }))
+}
+
+fn absent_labels(builder: &Builder, args: &[Expr]) -> Result<Labels, QueryError> {
+    Ok(builder.absent_labels(arg(args, 0)?))
+}
+
+fn arg(args: &[Expr], at: usize) -> Result<&Expr, QueryError> {
+    args.get(at).ok_or_else(|| QueryError::bad_data(format!("argument {} is missing in a call", at + 1)))
+}
+
+fn vector_arg(builder: &mut Builder, args: &[Expr], at: usize) -> Result<VectorNode, QueryError> {
+    builder.vector(arg(args, at)?)
+}
+
+fn scalar_arg(builder: &mut Builder, args: &[Expr], at: usize) -> Result<ScalarNode, QueryError> {
+    builder.scalar(arg(args, at)?)
+}
+
+fn string_arg(args: &[Expr], at: usize) -> Result<&str, QueryError> {
+    match &super::invariant::unwrap_parens(arg(args, at)?).kind {
+        ExprKind::String(text) => Ok(text),
+        _ => Err(QueryError::bad_data(format!("argument {} of the call must be a string", at + 1))),
+    }
+}
+
+fn wrong_argument(name: &str) -> QueryError {
+    QueryError::bad_data(format!("wrong type of argument in call to function \"{name}\""))
+}

@@ -1,0 +1,255 @@
+//! The plan: what the engine executes, one node per operator.
+//!
+//! Built from the syntax tree by [`build`]: parentheses are gone, functions are looked up, `@ start()` and `@ end()` are
+//! times, constant arithmetic is folded, and every largest part of the tree that is the same at all steps is wrapped in
+//! an `Invariant` node, which is evaluated once.
+
+mod absent;
+mod build;
+mod functions;
+mod invariant;
+
+pub(crate) use build::{BuildOptions, build};
+
+use marigram_storage::model::labels::{Labels, METRIC_NAME};
+use marigram_storage::model::matcher::{MatchOp, Matcher};
+
+use crate::eval::function::{HistogramFunction, LabelFunction, MapFunction, WindowFunction};
+use crate::parse::ast::{AggregateOp, BinaryOp, Grouping, Matching, Span};
+
+/// A plan by the type of its result.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Scalar(ScalarNode),
+    Vector(VectorNode),
+    Matrix(MatrixNode),
+    String(String),
+}
+
+/// A number per step.
+#[derive(Debug)]
+pub(crate) enum ScalarNode {
+    Number(f64),
+    /// The step's time, seconds.
+    Time,
+    /// `scalar(v)`
+    OfVector(Box<VectorNode>),
+    Negate(Box<ScalarNode>),
+    Binary {
+        op: BinaryOp,
+        lhs: Box<ScalarNode>,
+        rhs: Box<ScalarNode>,
+    },
+    /// The part of the date at the step's time.
+    Date(crate::eval::function::DatePart),
+    /// The same at all steps.
+    Invariant(Box<ScalarNode>),
+}
+
+/// Series with a sample or none per step.
+#[derive(Debug)]
+pub(crate) enum VectorNode {
+    Select(Select),
+    /// `timestamp(selector)`: when the selected samples were taken.
+    SampleTime(Select),
+    /// A function of a range vector, series by series.
+    Window {
+        function: WindowFunction,
+        input: MatrixNode,
+        args: Vec<ScalarNode>,
+    },
+    AbsentOverTime {
+        input: MatrixNode,
+        labels: Labels,
+    },
+    Absent {
+        input: Box<VectorNode>,
+        labels: Labels,
+    },
+    /// A function of each value; the name goes.
+    Map {
+        function: MapFunction,
+        input: Box<VectorNode>,
+        args: Vec<ScalarNode>,
+    },
+    Negate(Box<VectorNode>),
+    /// `vector(s)`
+    OfScalar(ScalarNode),
+    /// A function of the labels.
+    Label {
+        function: LabelFunction,
+        input: Box<VectorNode>,
+    },
+    Sort {
+        order: SortOrder,
+        input: Box<VectorNode>,
+    },
+    /// A function of the buckets of classic histograms.
+    Histogram {
+        function: HistogramFunction,
+        input: Box<VectorNode>,
+        args: Vec<ScalarNode>,
+        site: HistogramSite,
+    },
+    Aggregate(Box<AggregateNode>),
+    /// An operator between a vector and a scalar.
+    WithScalar(Box<WithScalarNode>),
+    /// An operator between two vectors.
+    Binary(Box<BinaryNode>),
+    /// `and`, `or`, `unless`
+    Set(Box<SetNode>),
+    /// The same at all steps.
+    Invariant(Box<VectorNode>),
+}
+
+/// Samples in a window before each step.
+#[derive(Debug)]
+pub(crate) enum MatrixNode {
+    Select { select: Select, range_ms: i64 },
+    Subquery { inner: Box<VectorNode>, range_ms: i64, step_ms: i64, window: Moment },
+}
+
+/// Which moment a step looks at: its own time or a fixed one, less an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// `@`, resolved.
+    pub(crate) at_ms: Option<i64>,
+    /// Positive looks back.
+    pub(crate) offset_ms: i64,
+}
+
+impl Moment {
+    /// The moment that a step at `time_ms` looks at.
+    #[inline]
+    pub(crate) fn of(self, time_ms: i64) -> i64 {
+        self.at_ms.unwrap_or(time_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+/// A series selector.
+#[derive(Debug)]
+pub(crate) struct Select {
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) moment: Moment,
+}
+
+impl Select {
+    /// Whether all selected series have the same name, so that dropping it keeps them apart.
+    pub(crate) fn has_one_name(&self) -> bool {
+        self.matchers.iter().any(|m| m.name() == METRIC_NAME && m.op() == MatchOp::Equal)
+    }
+}
+
+/// The order of an instant vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SortOrder {
+    pub(crate) by: SortBy,
+    pub(crate) span: Span,
+}
+
+/// What is sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SortBy {
+    Value,
+    ValueDescending,
+}
+
+/// Where the arguments of a histogram function stand, for remarks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HistogramSite {
+    pub(crate) quantile: Span,
+    pub(crate) buckets: Span,
+}
+
+/// An aggregation.
+#[derive(Debug)]
+pub(crate) struct AggregateNode {
+    pub(crate) op: AggregateOp,
+    pub(crate) input: VectorNode,
+    pub(crate) grouping: Grouping,
+    pub(crate) param: AggregateParam,
+}
+
+/// The parameter of an aggregation.
+#[derive(Debug)]
+pub(crate) enum AggregateParam {
+    None,
+    Scalar(ScalarNode, Span),
+    Label(String),
+}
+
+/// `vector op scalar`, or the other way round.
+#[derive(Debug)]
+pub(crate) struct WithScalarNode {
+    pub(crate) op: BinaryOp,
+    pub(crate) vector: VectorNode,
+    pub(crate) scalar: ScalarNode,
+    pub(crate) scalar_is_left: bool,
+    pub(crate) return_bool: bool,
+}
+
+/// `vector op vector`, arithmetic or comparison.
+#[derive(Debug)]
+pub(crate) struct BinaryNode {
+    pub(crate) op: BinaryOp,
+    pub(crate) lhs: VectorNode,
+    pub(crate) rhs: VectorNode,
+    pub(crate) matching: Matching,
+    pub(crate) return_bool: bool,
+}
+
+/// `vector and vector` and its siblings.
+#[derive(Debug)]
+pub(crate) struct SetNode {
+    pub(crate) op: BinaryOp,
+    pub(crate) lhs: VectorNode,
+    pub(crate) rhs: VectorNode,
+    pub(crate) matching: Matching,
+}
+
+/// Whether an operator is a comparison, which filters or, with `bool`, yields 0 and 1.
+pub(crate) fn is_comparison(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::Eql | BinaryOp::Neq | BinaryOp::Gtr | BinaryOp::Lss | BinaryOp::Gte | BinaryOp::Lte)
+}
+
+impl VectorNode {
+    /// Whether no two series of the result can have the same labels once their names are dropped.
+    pub(crate) fn is_unique_without_names(&self) -> bool {
+        match self {
+            VectorNode::Select(select) | VectorNode::SampleTime(select) => select.has_one_name(),
+            VectorNode::Window { function, input, .. } => {
+                // The others drop the name, and find duplicates themselves.
+                !function.keeps_name || matches!(input, MatrixNode::Select { select, .. } if select.has_one_name())
+            }
+            VectorNode::Map { input, .. } | VectorNode::Negate(input) | VectorNode::Invariant(input) => {
+                input.is_unique_without_names()
+            }
+            VectorNode::WithScalar(binary) => binary.vector.is_unique_without_names(),
+            VectorNode::Aggregate(aggregate) => match aggregate.op {
+                AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                    aggregate.input.is_unique_without_names()
+                }
+                _ => aggregate.grouping.without || !aggregate.grouping.labels.iter().any(|name| name == METRIC_NAME),
+            },
+            VectorNode::Absent { .. } | VectorNode::AbsentOverTime { .. } | VectorNode::OfScalar(_) => true,
+            VectorNode::Sort { input, .. } => input.is_unique_without_names(),
+            VectorNode::Label { .. } | VectorNode::Histogram { .. } | VectorNode::Binary(_) | VectorNode::Set(_) => {
+                false
+            }
+        }
+    }
+
+    /// Whether the order of the series of an instant vector means something.
+    pub(crate) fn is_ordered(&self) -> bool {
+        match self {
+            VectorNode::Sort { .. } => true,
+            VectorNode::Aggregate(aggregate) => matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk),
+            VectorNode::Map { input, .. } | VectorNode::Negate(input) | VectorNode::Invariant(input) => {
+                input.is_ordered()
+            }
+            VectorNode::Label { input, .. } => input.is_ordered(),
+            VectorNode::WithScalar(binary) => binary.vector.is_ordered(),
+            _ => false,
+        }
+    }
+}
