@@ -8,9 +8,11 @@ pub mod context;
 pub mod disk;
 pub mod env;
 pub mod error;
+pub mod head;
 pub mod index;
 pub mod model;
 pub mod select;
+pub mod wal;
 pub mod write;
 
 pub use error::{Error, ErrorKind, Result};

@@ -35,7 +35,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn map(&self, path: &Path) -> Result<Bytes>;
     /// The entries of a directory, sorted by name; none if the directory does not exist.
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>>;
-    /// Makes a directory and its parents; fine if it exists.
+    /// Makes a directory and its parents, durably; fine if it exists.
     fn create_dir_all(&self, dir: &Path) -> Result<()>;
     /// Renames a file or directory; the target must not exist as a directory.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;

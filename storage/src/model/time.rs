@@ -14,6 +14,13 @@ pub struct TimeRange {
     pub end_ms: i64,
 }
 
+/// No timestamp.
+impl Default for TimeRange {
+    fn default() -> Self {
+        TimeRange::EMPTY
+    }
+}
+
 impl TimeRange {
     /// Every timestamp there is.
     pub const ALL: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
