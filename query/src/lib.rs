@@ -7,6 +7,7 @@ mod calendar;
 pub mod engine;
 pub mod error;
 mod eval;
+pub mod json;
 pub mod number;
 pub mod parse;
 mod plan;

@@ -126,16 +126,19 @@ fn general(decimal: &Decimal, exponent_from: i32) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Go's `f` with shortest digits, as `count_values` writes label values.
-pub(crate) fn go_f(value: f64) -> String {
+/// Go's `f` with shortest digits: never an exponent. As Prometheus writes scalars into JSON.
+pub fn push_plain_value(out: &mut Vec<u8>, value: f64) {
     match special(value) {
-        Some(text) => text.to_owned(),
-        None => {
-            let mut out = Vec::new();
-            Decimal::of(value).push_plain(&mut out);
-            String::from_utf8(out).unwrap_or_default()
-        }
+        Some(text) => out.extend_from_slice(text.as_bytes()),
+        None => Decimal::of(value).push_plain(out),
     }
+}
+
+/// The same as a text, as `count_values` writes label values.
+pub(crate) fn go_f(value: f64) -> String {
+    let mut out = Vec::new();
+    push_plain_value(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,0 +1,302 @@
+//! Answers as Prometheus 3 writes them, byte for byte.
+//!
+//! What looks irregular is so there: label sets are written without HTML escaping, all other texts with it; sample values
+//! take an exponent when they are very small or large, scalars never do.
+
+use marigram_storage::model::labels::Labels;
+
+use crate::number::{push_plain_value, push_sample_value};
+use crate::value::{QueryOutput, Value};
+
+/// Writes the body of an answer to `query` or `query_range`.
+pub fn write_query_response(out: &mut Vec<u8>, output: &QueryOutput) {
+    let warnings = output.annotations.shown_warnings();
+    let infos = output.annotations.shown_infos();
+    write_success(out, &warnings, &infos, |out| write_value(out, &output.value));
+}
+
+/// Writes the envelope of an answer that succeeded; `data` writes what is in it.
+pub fn write_success(out: &mut Vec<u8>, warnings: &[String], infos: &[String], data: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(br#"{"status":"success","data":"#);
+    data(out);
+    write_remarks(out, "warnings", warnings);
+    write_remarks(out, "infos", infos);
+    out.push(b'}');
+}
+
+/// Writes the body of an answer that failed.
+pub fn write_error(out: &mut Vec<u8>, error_type: &str, message: &str) {
+    out.extend_from_slice(br#"{"status":"error","errorType":"#);
+    write_text(out, error_type);
+    out.extend_from_slice(br#","error":"#);
+    write_text(out, message);
+    out.push(b'}');
+}
+
+/// Writes a list of texts: names or values of labels.
+pub fn write_texts<'a>(out: &mut Vec<u8>, texts: impl IntoIterator<Item = &'a str>) {
+    write_list(out, texts, write_text);
+}
+
+/// Writes a list of label sets: an answer to `series`.
+pub fn write_label_sets<'a>(out: &mut Vec<u8>, sets: impl IntoIterator<Item = &'a Labels>) {
+    write_list(out, sets, write_labels);
+}
+
+/// Writes `resultType` and `result`.
+pub fn write_value(out: &mut Vec<u8>, value: &Value) {
+    let kind = match value {
+        Value::Scalar { .. } => "scalar",
+        Value::String { .. } => "string",
+        Value::Vector(_) => "vector",
+        Value::Matrix(_) => "matrix",
+    };
+    out.extend_from_slice(br#"{"resultType":""#);
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(br#"","result":"#);
+    match value {
+        Value::Scalar { time_ms, value } => {
+            write_pair(out, *time_ms, |out| {
+                out.push(b'"');
+                push_plain_value(out, *value);
+                out.push(b'"');
+            });
+        }
+        Value::String { time_ms, value } => write_pair(out, *time_ms, |out| write_text(out, value)),
+        Value::Vector(samples) => write_list(out, samples, |out, sample| {
+            out.extend_from_slice(br#"{"metric":"#);
+            write_labels(out, &sample.labels);
+            out.extend_from_slice(br#","value":"#);
+            write_sample(out, sample.time_ms, sample.value);
+            out.push(b'}');
+        }),
+        Value::Matrix(series) => write_list(out, series, |out, series| {
+            out.extend_from_slice(br#"{"metric":"#);
+            write_labels(out, &series.labels);
+            if !series.values.is_empty() {
+                out.extend_from_slice(br#","values":"#);
+                write_list(out, series.times_ms.iter().zip(&series.values), |out, (&time_ms, &value)| {
+                    write_sample(out, time_ms, value);
+                });
+            }
+            out.push(b'}');
+        }),
+    }
+    out.push(b'}');
+}
+
+/// Writes a time as seconds with up to three decimals.
+pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
+    if time_ms < 0 {
+        out.push(b'-');
+    }
+    let (seconds, rest) = (time_ms.unsigned_abs() / 1000, time_ms.unsigned_abs() % 1000);
+    out.extend_from_slice(seconds.to_string().as_bytes());
+    if rest != 0 {
+        let decimals = format!(".{rest:03}");
+        out.extend_from_slice(decimals.trim_end_matches('0').as_bytes());
+    }
+}
+
+/// Writes a label set as an object.
+pub fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_label_text(out, name);
+        out.push(b':');
+        write_label_text(out, value);
+    }
+    out.push(b'}');
+}
+
+/// Writes a text with HTML's special characters escaped.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_escaped(out, text, true);
+}
+
+/// Writes the name or value of a label.
+fn write_label_text(out: &mut Vec<u8>, text: &str) {
+    write_escaped(out, text, false);
+}
+
+fn write_escaped(out: &mut Vec<u8>, text: &str, html: bool) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut plain_from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0..0x20 => b"",
+            b'<' | b'>' | b'&' if html => b"",
+            // The two separators that JavaScript took for line ends: E2 80 A8 and E2 80 A9.
+            0xa8 | 0xa9 if html && bytes.get(at.wrapping_sub(2)..at) == Some(&[0xe2, 0x80]) => {
+                out.extend_from_slice(bytes.get(plain_from..at - 2).unwrap_or(&[]));
+                out.extend_from_slice(if byte == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                plain_from = at + 1;
+                continue;
+            }
+            _ => continue,
+        };
+        out.extend_from_slice(bytes.get(plain_from..at).unwrap_or(&[]));
+        plain_from = at + 1;
+        if escape.is_empty() {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 0xf)]);
+        } else {
+            out.extend_from_slice(escape);
+        }
+    }
+    out.extend_from_slice(bytes.get(plain_from..).unwrap_or(&[]));
+    out.push(b'"');
+}
+
+fn write_remarks(out: &mut Vec<u8>, key: &str, remarks: &[String]) {
+    if !remarks.is_empty() {
+        out.extend_from_slice(format!(",\"{key}\":").as_bytes());
+        write_texts(out, remarks.iter().map(String::as_str));
+    }
+}
+
+fn write_sample(out: &mut Vec<u8>, time_ms: i64, value: f64) {
+    write_pair(out, time_ms, |out| {
+        out.push(b'"');
+        push_sample_value(out, value);
+        out.push(b'"');
+    });
+}
+
+fn write_pair(out: &mut Vec<u8>, time_ms: i64, second: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'[');
+    write_time(out, time_ms);
+    out.push(b',');
+    second(out);
+    out.push(b']');
+}
+
+fn write_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::Remarks;
+    use crate::parse::ast::Span;
+    use crate::value::{Series, VectorSample};
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn value(value: &Value) -> String {
+        written(|out| write_value(out, value))
+    }
+
+    #[test]
+    fn times() {
+        let cases: &[(i64, &str)] = &[
+            (0, "0"),
+            (1, "0.001"),
+            (10, "0.01"),
+            (100, "0.1"),
+            (120, "0.12"),
+            (1000, "1"),
+            (1001, "1.001"),
+            (1010, "1.01"),
+            (1_435_781_451_781, "1435781451.781"),
+            (-1, "-0.001"),
+            (-1500, "-1.5"),
+            (i64::MIN, "-9223372036854775.808"),
+        ];
+        for (time_ms, text) in cases {
+            assert_eq!(written(|out| write_time(out, *time_ms)), *text);
+        }
+    }
+
+    #[test]
+    fn kinds_of_values() {
+        assert_eq!(value(&Value::Scalar { time_ms: 4000, value: 2.0 }), r#"{"resultType":"scalar","result":[4,"2"]}"#);
+        assert_eq!(
+            value(&Value::Scalar { time_ms: 1, value: 1e-7 }),
+            r#"{"resultType":"scalar","result":[0.001,"0.0000001"]}"#
+        );
+        assert_eq!(
+            value(&Value::String { time_ms: 0, value: "a<b".into() }),
+            r#"{"resultType":"string","result":[0,"a\u003cb"]}"#
+        );
+        assert_eq!(value(&Value::Vector(Vec::new())), r#"{"resultType":"vector","result":[]}"#);
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a<\"b\"")]);
+        let sample = VectorSample { labels: labels.clone(), time_ms: 1500, value: f64::NAN };
+        assert_eq!(
+            value(&Value::Vector(vec![sample])),
+            r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a<\"b\""},"value":[1.5,"NaN"]}]}"#
+        );
+        let series = Series { labels: Labels::default(), times_ms: vec![0, 1000], values: vec![1.0, 1e21] };
+        assert_eq!(
+            value(&Value::Matrix(vec![series])),
+            r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[1,"1e+21"]]}]}"#
+        );
+    }
+
+    #[test]
+    fn remarks_come_after_the_data_and_only_if_there_are_any() {
+        let mut remarks = Remarks::default();
+        remarks.warn("x".into(), Span { start: 4, end: 5 });
+        let mut output =
+            QueryOutput { value: Value::Scalar { time_ms: 0, value: 1.0 }, annotations: remarks.finish("foo(bar)") };
+        assert_eq!(
+            written(|out| write_query_response(out, &output)),
+            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"]},"warnings":["PromQL warning: x (1:5)"]}"#
+        );
+        output.annotations = Default::default();
+        assert_eq!(
+            written(|out| write_query_response(out, &output)),
+            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"]}}"#
+        );
+        assert_eq!(
+            written(|out| write_error(out, "bad_data", "1:1: parse error: \"x\" & <y>")),
+            r#"{"status":"error","errorType":"bad_data","error":"1:1: parse error: \"x\" \u0026 \u003cy\u003e"}"#
+        );
+    }
+
+    #[test]
+    fn texts_are_escaped_as_go_does() {
+        let text = "a\u{0}\u{1f}\n\r\t\\\"<>&é\u{2028}\u{7f}";
+        assert_eq!(
+            written(|out| write_text(out, text)),
+            "\"a\\u0000\\u001f\\n\\r\\t\\\\\\\"\\u003c\\u003e\\u0026é\\u2028\u{7f}\""
+        );
+        assert_eq!(written(|out| write_label_text(out, "<é\u{2028}\u{8}")), "\"<é\u{2028}\\u0008\"");
+        assert_eq!(written(|out| write_texts(out, ["a", "b"])), r#"["a","b"]"#);
+        assert_eq!(written(|out| write_texts(out, [])), "[]");
+        let sets = [Labels::from_pairs([("a", "b")]), Labels::default()];
+        assert_eq!(written(|out| write_label_sets(out, &sets)), r#"[{"a":"b"},{}]"#);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_reads_back(text in "\\PC*|[\\x00-\\x7f\u{2028}\u{2029}é]*") {
+            for out in [written(|out| write_text(out, &text)), written(|out| write_label_text(out, &text))] {
+                proptest::prop_assert_eq!(&serde_json::from_str::<String>(&out).unwrap(), &text);
+            }
+        }
+    }
+}
