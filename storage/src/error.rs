@@ -43,6 +43,14 @@ pub enum Error {
         /// What did not hold.
         detail: String,
     },
+    /// An intact file of a format version that this program does not read: it was written by a newer one.
+    #[error("{what} has format version {version}, which this version of Marigram cannot read")]
+    UnknownVersion {
+        /// Which file.
+        what: String,
+        /// Its version.
+        version: u32,
+    },
     /// A write or fsync of the WAL failed earlier; only a restart through recovery takes writes again.
     #[error("writes are stopped after a failed disk operation ({0}); restart to recover")]
     Poisoned(String),
@@ -78,7 +86,7 @@ impl Error {
     /// What the caller does about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Disk { .. } => ErrorKind::Internal,
+            Error::Disk { .. } | Error::UnknownVersion { .. } => ErrorKind::Internal,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Poisoned(_) | Error::DiskFull { .. } | Error::Overloaded(_) => ErrorKind::Unavailable,
             Error::Limit(_) => ErrorKind::LimitExceeded,

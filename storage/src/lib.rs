@@ -3,11 +3,13 @@
 //! It knows no network and no async runtime: every call blocks, and time, randomness and the disk come from outside
 //! ([`env::Env`]).
 
+pub mod block;
 pub mod chunk;
 pub mod context;
 pub mod disk;
 pub mod env;
 pub mod error;
+mod format;
 pub mod head;
 pub mod index;
 pub mod model;

@@ -1,7 +1,8 @@
 //! Builds a chunk sample by sample.
 
 use super::KIND_FLOAT_XOR;
-use super::xor::{TimeColumn, ValueColumn, push_uvarint};
+use super::xor::{TimeColumn, ValueColumn};
+use crate::format::varint::push_uvarint;
 
 /// An open chunk: encoded as it grows, so that it costs memory by what it holds.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 
 use super::KIND_FLOAT_XOR;
 use super::bits::{BitReader, BitWriter};
+use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
 
 /// Timestamps: the first as it is, then the first step, then changes of the step; wrapping, so that every `i64` fits.
 #[derive(Clone, Debug, Default)]
@@ -123,35 +124,6 @@ fn decode_values(bytes: &[u8], len: usize, values: &mut Vec<f64>) -> Option<()> 
         values.push(f64::from_bits(value));
     }
     Some(())
-}
-
-pub(super) fn push_uvarint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn take_uvarint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return (shift < 63 || byte <= 1).then_some(value);
-        }
-    }
-    None
-}
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]

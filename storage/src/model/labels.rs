@@ -98,6 +98,23 @@ impl Labels {
         builder.build()
     }
 
+    /// A label set from pairs that are in ascending order of their names already.
+    ///
+    /// # Errors
+    /// Names out of order or twice, an empty name or value.
+    pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, LabelError> {
+        let mut bytes = Vec::with_capacity(256);
+        let mut previous: Option<&str> = None;
+        for (name, value) in pairs {
+            if name.is_empty() || value.is_empty() || previous.is_some_and(|p| p >= name) {
+                return Err(LabelError::Malformed);
+            }
+            push_label(&mut bytes, name, value);
+            previous = Some(name);
+        }
+        Ok(Labels { bytes: bytes.into() })
+    }
+
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,0 +1,213 @@
+//! Reads a block in place: index and chunks are memory-mapped, everything is verified at the door except the chunks,
+//! whose own checksums are verified when they are handed out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::meta::BlockMeta;
+use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, INDEX_FILE, META_FILE};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::binary::{CRC_BYTES, check_header, open};
+use crate::index::matching::{self, Postings};
+use crate::index::{ChunkRef, IndexFile, TenantIndex};
+use crate::model::labels::{Labels, SeriesId};
+use crate::model::matcher::Matcher;
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+use crate::select::EncodedChunk;
+
+/// An open block. Cheap to clone; whoever holds a clone, a tenant of it or a chunk can read on after the block's files
+/// were removed.
+#[derive(Clone, Debug)]
+pub struct Block {
+    files: Arc<Files>,
+}
+
+#[derive(Debug)]
+struct Files {
+    meta: BlockMeta,
+    index: IndexFile,
+    chunks: Bytes,
+    /// Names the chunks file in errors.
+    chunks_name: String,
+}
+
+/// A series of one tenant of one block, by its place in label order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockSeriesRef(pub u32);
+
+impl Block {
+    /// Opens the block in the directory `dir`, which is named by its ULID.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] names the file and section that is missing or damaged; [`Error::UnknownVersion`]; the disk's.
+    pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self> {
+        let name = |file: &str| dir.join(file).display().to_string();
+        let meta_name = name(META_FILE);
+        let bytes = disk.read(&dir.join(META_FILE))?.ok_or_else(|| Error::corrupt(&*meta_name, "it is missing"))?;
+        let meta = BlockMeta::decode(&meta_name, &bytes)?;
+        if dir.file_name().is_none_or(|name| name.to_string_lossy() != meta.ulid.to_string()) {
+            return Err(Error::corrupt(meta_name, format!("it describes block {}", meta.ulid)));
+        }
+        let index = map(disk, dir, INDEX_FILE, meta.index_bytes)?;
+        let chunks = map(disk, dir, CHUNKS_FILE, meta.chunks_bytes)?;
+        let index_name = name(INDEX_FILE);
+        let index = IndexFile::open(&index_name, &index, meta.chunks_bytes)?;
+        check_against_meta(&index_name, &index, &meta)?;
+        let chunks_name = name(CHUNKS_FILE);
+        check_header(&chunks_name, &chunks, CHUNKS_MAGIC, CHUNKS_VERSION)?;
+        Ok(Block { files: Arc::new(Files { meta, index, chunks, chunks_name }) })
+    }
+
+    /// What the block is.
+    pub fn meta(&self) -> &BlockMeta {
+        &self.files.meta
+    }
+
+    /// The tenants that have series in it, in ascending order.
+    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.files.index.tenants().iter().map(|(tenant, _)| tenant)
+    }
+
+    /// The series of one tenant, if it has any here.
+    pub fn tenant(&self, tenant: &TenantId) -> Option<TenantBlock> {
+        let at = self.files.index.tenants().binary_search_by(|(id, _)| id.cmp(tenant)).ok()?;
+        Some(TenantBlock { files: Arc::clone(&self.files), at })
+    }
+}
+
+/// Maps a file whose length is known.
+fn map(disk: &dyn Disk, dir: &Path, file: &str, bytes: u64) -> Result<Bytes> {
+    let damaged = |detail: String| Error::corrupt(dir.join(file).display().to_string(), detail);
+    let entry = disk.list(dir)?.into_iter().find(|entry| entry.name == file);
+    match entry {
+        None => Err(damaged("it is missing".into())),
+        Some(entry) if entry.size_bytes != bytes => {
+            Err(damaged(format!("it has {} bytes, {bytes} are described", entry.size_bytes)))
+        }
+        Some(_) => disk.map(&dir.join(file)),
+    }
+}
+
+fn check_against_meta(what: &str, index: &IndexFile, meta: &BlockMeta) -> Result<()> {
+    let tenants = index.tenants();
+    let series: u64 = tenants.iter().map(|(_, tenant)| u64::from(tenant.series_count())).sum();
+    let range = tenants.iter().fold(TimeRange::EMPTY, |range, (_, tenant)| range.union(tenant.range()));
+    if series != meta.series || range != meta.range {
+        return Err(Error::corrupt(what, "its series and times are not those that meta.json describes"));
+    }
+    Ok(())
+}
+
+/// One tenant's part of a block. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TenantBlock {
+    files: Arc<Files>,
+    at: usize,
+}
+
+impl TenantBlock {
+    fn index(&self) -> &TenantIndex {
+        &self.files.index.tenants()[self.at].1
+    }
+
+    /// How many series the tenant has here.
+    pub fn series_count(&self) -> u32 {
+        self.index().series_count()
+    }
+
+    /// First and last timestamp of the tenant's samples here.
+    pub fn range(&self) -> TimeRange {
+        self.index().range()
+    }
+
+    /// The series that pass all matchers and have a chunk that overlaps `range`, in label order.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeriesRef>> {
+        let own = self.range();
+        if !own.overlaps(range) {
+            return Ok(Vec::new());
+        }
+        let selected = matching::select(self.index(), matchers)?;
+        let covered = range.start_ms <= own.start_ms && own.end_ms <= range.end_ms;
+        let mut refs = Vec::with_capacity(selected.len() as usize);
+        for series in &selected {
+            if covered || self.index().chunks(series)?.any(|chunk| overlaps(&chunk, range)) {
+                refs.push(BlockSeriesRef(series));
+            }
+        }
+        Ok(refs)
+    }
+
+    /// The id of a series.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also for a reference of another block.
+    pub fn id(&self, series: BlockSeriesRef) -> Result<SeriesId> {
+        self.index().id(series.0)
+    }
+
+    /// Labels and id of a series.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also for a reference of another block.
+    pub fn series(&self, series: BlockSeriesRef) -> Result<(Labels, SeriesId)> {
+        self.index().labels(series.0)
+    }
+
+    /// The chunks of a series that overlap `range`, in ascending order of time, each verified. They share the block's
+    /// mapping.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn chunks(&self, series: BlockSeriesRef, range: TimeRange) -> Result<Vec<EncodedChunk>> {
+        let wanted = self.index().chunks(series.0)?.filter(|chunk| overlaps(chunk, range));
+        wanted.map(|chunk| self.chunk(chunk)).collect()
+    }
+
+    fn chunk(&self, chunk: ChunkRef) -> Result<EncodedChunk> {
+        let what = self.files.chunks_name.as_str();
+        let section = || format!("chunk at {}", chunk.offset);
+        let start = usize::try_from(chunk.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(chunk.length as usize);
+        let sealed = self.files.chunks.get(start..end.saturating_add(CRC_BYTES));
+        let sealed = sealed.ok_or_else(|| Error::corrupt(what, format!("{}: it lies outside", section())))?;
+        open(what, "", sealed)
+            .map_err(|_| Error::corrupt(what, format!("{}: the checksum does not match", section())))?;
+        Ok(EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, bytes: self.files.chunks.slice(start..end) })
+    }
+
+    /// The label names of the series that pass all matchers and have a chunk that overlaps `range`, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
+        let within = self.within(matchers, range)?;
+        matching::label_names(self.index(), within.as_ref())
+    }
+
+    /// The values of a label of the series that pass all matchers and have a chunk that overlaps `range`, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
+        let within = self.within(matchers, range)?;
+        matching::label_values(self.index(), name, within.as_ref())
+    }
+
+    /// The series that listings are limited to; `None` where that is all of them.
+    fn within(&self, matchers: &[Matcher], range: TimeRange) -> Result<Option<roaring::RoaringBitmap>> {
+        let selected = self.select(matchers, range)?;
+        let all = selected.len() as u64 == self.index().all().len();
+        Ok((!all).then(|| selected.iter().map(|series| series.0).collect()))
+    }
+}
+
+fn overlaps(chunk: &ChunkRef, range: TimeRange) -> bool {
+    range.overlaps(TimeRange { start_ms: chunk.min_ms, end_ms: chunk.max_ms })
+}

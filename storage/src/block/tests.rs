@@ -1,0 +1,258 @@
+//! Blocks on a real disk: what is written is read, by the same suite as a head; what is damaged is refused by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use ulid::Ulid;
+
+use super::*;
+use crate::disk::RealDisk;
+use crate::error::Error;
+use crate::index::suite::{Searchable, answers_as_brute_force_does, label_sets, matchers};
+use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+use crate::select::SeriesDecoder;
+
+type Column = (Vec<i64>, Vec<u64>);
+type Tenants = BTreeMap<TenantId, BTreeMap<Labels, Column>>;
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+fn write(disk: &Arc<dyn Disk>, dir: &Path, ulid: Ulid, tenants: &Tenants) -> BlockMeta {
+    let mut writer = BlockWriter::create(disk, dir, ulid).unwrap();
+    for (tenant, series) in tenants {
+        writer.begin_tenant(tenant).unwrap();
+        for (labels, (times, bits)) in series {
+            let values: Vec<f64> = bits.iter().map(|b| f64::from_bits(*b)).collect();
+            writer.add_series(labels, times, &values).unwrap();
+        }
+    }
+    writer.finish(vec!["node-a".into()], 7).unwrap()
+}
+
+/// A column of `len` samples from `start_ms` on, every 15 s.
+fn column(start_ms: i64, len: i64) -> Column {
+    (0..len).map(|i| (start_ms + i * 15_000, (i as f64).sqrt().to_bits())).unzip()
+}
+
+fn some_tenants() -> Tenants {
+    let series = |count: i64, start: i64| {
+        (0..count)
+            .map(|i| {
+                let labels =
+                    [("__name__", "m"), ("pod", &*format!("pod-{i}")), ("odd", if i % 2 == 1 { "yes" } else { "" })];
+                (Labels::from_pairs(labels), column(start + i, 100 + i * 40))
+            })
+            .collect()
+    };
+    BTreeMap::from([(tenant("a"), series(3, -1000)), (tenant("b"), series(12, 50_000))])
+}
+
+fn all_samples(block: &TenantBlock, series: BlockSeriesRef, range: TimeRange) -> Column {
+    let chunks = block.chunks(series, range).unwrap();
+    let mut decoder = SeriesDecoder::default();
+    let (times, values) = decoder.decode(&chunks, range).unwrap();
+    (times.to_vec(), values.iter().map(|v| v.to_bits()).collect())
+}
+
+fn read_all(block: &Block) -> Tenants {
+    let of_tenant = |block: TenantBlock| {
+        let refs = block.select(&[], TimeRange::ALL).unwrap();
+        refs.iter().map(|r| (block.series(*r).unwrap().0, all_samples(&block, *r, TimeRange::ALL))).collect()
+    };
+    block.tenants().map(|tenant| (tenant.clone(), of_tenant(block.tenant(tenant).unwrap()))).collect()
+}
+
+#[test]
+fn a_block_reads_back_and_describes_itself() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    let tenants = some_tenants();
+    let meta = write(&disk, temp.path(), Ulid(42), &tenants);
+    assert_eq!(list_blocks(&*disk, temp.path()).unwrap(), [Ulid(42)]);
+    let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(42))).unwrap();
+    assert_eq!(*block.meta(), meta);
+    assert_eq!((meta.series, meta.created_ms, &*meta.sources), (15, 7, &["node-a".to_owned()][..]));
+    assert_eq!(meta.samples, tenants.values().flat_map(|t| t.values()).map(|c| c.0.len() as u64).sum::<u64>());
+    assert_eq!(meta.range.start_ms, -1000);
+    assert_eq!(read_all(&block), tenants);
+    assert!(block.tenant(&tenant("c")).is_none());
+}
+
+#[test]
+fn ranges_and_tenants_limit_what_is_found() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    write(&disk, temp.path(), Ulid(1), &some_tenants());
+    let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(1))).unwrap();
+    let b = block.tenant(&tenant("b")).unwrap();
+    let pods = |matchers: &[Matcher], range| b.label_values("pod", matchers, range).unwrap();
+    let late = TimeRange { start_ms: 50_000 + 139 * 15_000 + 12, end_ms: i64::MAX };
+    assert_eq!(pods(&[], TimeRange::ALL).len(), 12);
+    assert_eq!(pods(&[], late).len(), 10, "pods 0 and 1 end before");
+    assert_eq!(pods(&[Matcher::equal("odd", "yes")], late), ["pod-11", "pod-3", "pod-5", "pod-7", "pod-9"]);
+    assert_eq!(b.label_names(&[Matcher::equal("odd", "")], TimeRange::ALL).unwrap(), ["__name__", "pod"]);
+    let early = TimeRange { start_ms: i64::MIN, end_ms: 49_999 };
+    assert!(b.select(&[], early).unwrap().is_empty());
+    let refs = b.select(&[Matcher::equal("pod", "pod-11")], late).unwrap();
+    let chunks = b.chunks(refs[0], late).unwrap();
+    assert!(chunks.len() < b.chunks(refs[0], TimeRange::ALL).unwrap().len(), "chunks outside are skipped");
+    let (labels, id) = b.series(refs[0]).unwrap();
+    assert_eq!((labels.id(), b.id(refs[0]).unwrap()), (id, id));
+    assert!(b.series(BlockSeriesRef(12)).is_err() && b.chunks(BlockSeriesRef(u32::MAX), late).is_err());
+}
+
+#[test]
+fn a_removed_block_stays_readable_for_who_has_it_open() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    let tenants = some_tenants();
+    write(&disk, temp.path(), Ulid(1), &tenants);
+    let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(1))).unwrap();
+    remove_block(&*disk, temp.path(), Ulid(1)).unwrap();
+    assert!(disk.list(temp.path()).unwrap().is_empty());
+    assert_eq!(read_all(&block), tenants);
+}
+
+#[test]
+fn an_unfinished_block_is_none() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    let mut writer = BlockWriter::create(&disk, temp.path(), Ulid(1)).unwrap();
+    writer.begin_tenant(&tenant("a")).unwrap();
+    let labels = |name: &str| Labels::from_pairs([("__name__", name)]);
+    writer.add_series(&labels("b"), &[1, 2], &[0.0, 0.0]).unwrap();
+    assert!(writer.add_series(&labels("b"), &[3], &[0.0]).is_err(), "the same series again");
+    assert!(writer.add_series(&labels("a"), &[3], &[0.0]).is_err(), "not in label order");
+    assert!(writer.add_series(&labels("c"), &[3, 3], &[0.0, 0.0]).is_err(), "a timestamp twice");
+    assert!(writer.add_series(&labels("c"), &[], &[]).is_err(), "no sample");
+    assert!(writer.begin_tenant(&tenant("a")).is_err(), "the same tenant again");
+    drop(writer);
+    assert!(list_blocks(&*disk, temp.path()).unwrap().is_empty());
+    remove_unfinished(&*disk, temp.path()).unwrap();
+    assert!(disk.list(temp.path()).unwrap().is_empty());
+    assert!(BlockWriter::create(&disk, temp.path(), Ulid(1)).unwrap().finish(vec![], 0).is_err(), "no series");
+}
+
+/// A block whose series all have one sample.
+struct OnDisk {
+    block: TenantBlock,
+}
+
+impl Searchable for OnDisk {
+    fn over(series: &[Labels]) -> Self {
+        let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+        let columns = series.iter().map(|labels| (labels.clone(), (vec![5], vec![0]))).collect();
+        write(&disk, temp.path(), Ulid(9), &BTreeMap::from([(tenant("t"), columns)]));
+        let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(9))).unwrap();
+        OnDisk { block: block.tenant(&tenant("t")).unwrap() }
+    }
+
+    fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
+        self.block.select(matchers, TimeRange::ALL).unwrap().iter().map(|r| r.0).collect()
+    }
+
+    fn label_names(&self, within: &[Matcher]) -> Vec<String> {
+        self.block.label_names(within, TimeRange::ALL).unwrap()
+    }
+
+    fn label_values(&self, name: &str, within: &[Matcher]) -> Vec<String> {
+        self.block.label_values(name, within, TimeRange::ALL).unwrap()
+    }
+}
+
+fn random_tenants() -> impl Strategy<Value = Tenants> {
+    let times = proptest::collection::btree_set(prop_oneof![any::<i64>(), 0i64..100_000], 1..300);
+    let column = times.prop_map(|times| {
+        let bits = times.iter().map(|t| if t % 3 == 0 { 0x7ff0_0000_0000_0002 } else { *t as u64 });
+        (times.iter().copied().collect(), bits.collect())
+    });
+    let series = (label_sets(), proptest::collection::vec(column, 40))
+        .prop_map(|(labels, columns)| labels.into_iter().zip(columns).collect());
+    proptest::collection::btree_map("[a-c]{1,2}".prop_map(|name| tenant(&name)), series, 1..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn a_block_answers_as_brute_force_does(series in label_sets(), matchers in matchers()) {
+        answers_as_brute_force_does::<OnDisk>(&series, &matchers);
+    }
+
+    #[test]
+    fn every_block_reads_back_bit_for_bit(tenants in random_tenants()) {
+        let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+        write(&disk, temp.path(), Ulid(3), &tenants);
+        let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(3))).unwrap();
+        prop_assert_eq!(read_all(&block), tenants);
+    }
+}
+
+/// Copies a block into a directory of its own.
+fn copy(block_dir: &Path) -> (tempfile::TempDir, PathBuf) {
+    let temp = tempfile::tempdir().unwrap();
+    let copy = temp.path().join(block_dir.file_name().unwrap());
+    std::fs::create_dir(&copy).unwrap();
+    for name in [META_FILE, INDEX_FILE, CHUNKS_FILE] {
+        std::fs::copy(block_dir.join(name), copy.join(name)).unwrap();
+    }
+    (temp, copy)
+}
+
+/// Opens a block and reads all of it.
+fn open_and_read(dir: &Path) -> Result<(), Error> {
+    let block = Block::open(&RealDisk, dir)?;
+    for tenant in block.tenants() {
+        let tenant = block.tenant(tenant).unwrap();
+        for series in tenant.select(&[], TimeRange::ALL)? {
+            tenant.series(series)?;
+            tenant.chunks(series, TimeRange::ALL)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_flipped_byte_is_refused_and_the_file_named() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    let mut tenants = some_tenants();
+    tenants
+        .values_mut()
+        .for_each(|series| series.values_mut().for_each(|c| *c = (c.0[..3].to_vec(), c.1[..3].to_vec())));
+    write(&disk, temp.path(), Ulid(3), &tenants);
+    let dir = block_dir(temp.path(), Ulid(3));
+    for file in [META_FILE, INDEX_FILE, CHUNKS_FILE] {
+        let (_kept, copy) = copy(&dir);
+        open_and_read(&copy).unwrap();
+        let original = std::fs::read(dir.join(file)).unwrap();
+        for at in 0..original.len() {
+            let mut damaged = original.clone();
+            damaged[at] ^= 1 << (at % 8);
+            std::fs::write(copy.join(file), &damaged).unwrap();
+            match open_and_read(&copy) {
+                Err(Error::Corrupt { what, .. }) => assert!(what.ends_with(file), "{what} for byte {at} of {file}"),
+                other => panic!("byte {at} of {file}: {other:?}"),
+            }
+        }
+        for length in (0..original.len()).step_by(7) {
+            std::fs::write(copy.join(file), &original[..length]).unwrap();
+            assert!(matches!(open_and_read(&copy), Err(Error::Corrupt { .. })), "{file} cut to {length}");
+        }
+        std::fs::remove_file(copy.join(file)).unwrap();
+        assert!(matches!(open_and_read(&copy), Err(Error::Corrupt { .. })), "without {file}");
+    }
+}
+
+#[test]
+fn a_block_under_another_name_is_refused() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    write(&disk, temp.path(), Ulid(3), &some_tenants());
+    disk.rename(&block_dir(temp.path(), Ulid(3)), &block_dir(temp.path(), Ulid(4))).unwrap();
+    assert!(matches!(Block::open(&*disk, &block_dir(temp.path(), Ulid(4))), Err(Error::Corrupt { .. })));
+}

@@ -1,0 +1,218 @@
+//! Writes a block.
+//!
+//! 1. Everything goes into `<ULID>.tmp/`. Chunks are encoded and written as series come, so that memory holds only what
+//!    the index of the current tenant needs.
+//! 2. At a tenant's end its index sections are written.
+//! 3. The end: `chunks`, `index` and `meta.json` are fsynced, then the directory; it is renamed to `<ULID>`, and the
+//!    directory above is fsynced. Whoever sees `<ULID>/` sees a whole block.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use super::meta::{BlockMeta, LEVEL_SEALED};
+use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, INDEX_FILE, META_FILE, block_dir, unfinished_dir};
+use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkBuilder};
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::format::binary::{header, seal};
+use crate::index::{ChunkRef, IndexBuilder, TenantBuilder};
+use crate::model::labels::Labels;
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+
+/// Bytes that are collected before they are handed to the disk.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A block in the making. Dropped before [`BlockWriter::finish`], it leaves `<ULID>.tmp/` behind, which
+/// [`super::remove_unfinished`] removes.
+pub struct BlockWriter {
+    disk: Arc<dyn Disk>,
+    blocks_dir: PathBuf,
+    unfinished_dir: PathBuf,
+    ulid: Ulid,
+    chunks: BufferedFile,
+    index_file: BufferedFile,
+    index: IndexBuilder,
+    tenant: Option<(TenantId, TenantBuilder)>,
+    last_labels: Option<Labels>,
+    range: TimeRange,
+    series: u64,
+    samples: u64,
+}
+
+impl BlockWriter {
+    /// Begins a block.
+    ///
+    /// # Errors
+    /// The disk's; also if a block of that name was begun before.
+    pub fn create(disk: &Arc<dyn Disk>, blocks_dir: &Path, ulid: Ulid) -> Result<Self> {
+        let unfinished_dir = unfinished_dir(blocks_dir, ulid);
+        disk.create_dir_all(&unfinished_dir)?;
+        let mut chunks = BufferedFile::create(&**disk, &unfinished_dir.join(CHUNKS_FILE))?;
+        chunks.put(&header(CHUNKS_MAGIC, CHUNKS_VERSION))?;
+        let mut index_file = BufferedFile::create(&**disk, &unfinished_dir.join(INDEX_FILE))?;
+        let (index, index_header) = IndexBuilder::begin();
+        index_file.put(&index_header)?;
+        Ok(BlockWriter {
+            disk: Arc::clone(disk),
+            blocks_dir: blocks_dir.to_owned(),
+            unfinished_dir,
+            ulid,
+            chunks,
+            index_file,
+            index,
+            tenant: None,
+            last_labels: None,
+            range: TimeRange::EMPTY,
+            series: 0,
+            samples: 0,
+        })
+    }
+
+    /// Ends the tenant before, if any, and begins another; they come in ascending order.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if they do not; the disk's.
+    pub fn begin_tenant(&mut self, tenant: &TenantId) -> Result<()> {
+        if self.tenant.as_ref().is_some_and(|(before, _)| before >= tenant) {
+            return Err(Error::BadInput(format!("tenant {tenant} of a block comes out of order")));
+        }
+        self.end_tenant()?;
+        self.tenant = Some((tenant.clone(), TenantBuilder::default()));
+        Ok(())
+    }
+
+    fn end_tenant(&mut self) -> Result<()> {
+        if let Some((tenant, builder)) = self.tenant.take()
+            && self.last_labels.take().is_some()
+        {
+            for section in self.index.add_tenant(&tenant, builder)? {
+                self.index_file.put(&section)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a series of the current tenant, with its samples in strictly ascending order of time. Series come in
+    /// ascending order of their labels.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if an order does not hold, there is no sample, or no tenant was begun; the disk's.
+    pub fn add_series(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<()> {
+        self.check(labels, times, values)?;
+        let mut chunks = Vec::with_capacity(times.len().div_ceil(CHUNK_SAMPLES_MAX));
+        for (times, values) in times.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
+            chunks.push(self.write_chunk(times, values)?);
+        }
+        if let Some((_, builder)) = &mut self.tenant {
+            builder.add(labels, &chunks)?;
+        }
+        for time in [times.first(), times.last()].into_iter().flatten() {
+            self.range = self.range.including(*time);
+        }
+        self.series += 1;
+        self.samples += times.len() as u64;
+        self.last_labels = Some(labels.clone());
+        Ok(())
+    }
+
+    fn check(&self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<()> {
+        let refuse = |why: &str| Err(Error::BadInput(format!("series {labels} of a block {why}")));
+        if self.tenant.is_none() {
+            return refuse("has no tenant");
+        }
+        if self.last_labels.as_ref().is_some_and(|before| before >= labels) {
+            return refuse("comes out of order");
+        }
+        if times.is_empty() || times.len() != values.len() {
+            return refuse("has no samples, or not as many values as timestamps");
+        }
+        if !times.is_sorted_by(|a, b| a < b) {
+            return refuse("has timestamps out of order");
+        }
+        Ok(())
+    }
+
+    fn write_chunk(&mut self, times: &[i64], values: &[f64]) -> Result<ChunkRef> {
+        let mut builder = ChunkBuilder::default();
+        for (time, value) in times.iter().zip(values) {
+            builder.push(*time, *value);
+        }
+        let mut bytes = builder.encode();
+        let length = u32::try_from(bytes.len()).map_err(|_| Error::Limit("a chunk exceeds 4 GiB".into()))?;
+        let offset = self.chunks.position;
+        seal(&mut bytes);
+        self.chunks.put(&bytes)?;
+        Ok(ChunkRef { min_ms: builder.first_ms(), max_ms: builder.last_ms(), offset, length })
+    }
+
+    /// How many series were added so far.
+    pub fn series(&self) -> u64 {
+        self.series
+    }
+
+    /// Completes and publishes the block. `sources` names what it was made from; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if no series was added; the disk's.
+    pub fn finish(mut self, sources: Vec<String>, created_ms: i64) -> Result<BlockMeta> {
+        if self.series == 0 {
+            return Err(Error::BadInput("a block needs at least one series".into()));
+        }
+        self.end_tenant()?;
+        let chunks_bytes = self.chunks.finish()?;
+        self.index_file.put(&self.index.finish())?;
+        let index_bytes = self.index_file.finish()?;
+        let meta = BlockMeta {
+            ulid: self.ulid,
+            created_ms,
+            range: self.range,
+            level: LEVEL_SEALED,
+            series: self.series,
+            samples: self.samples,
+            size_bytes: index_bytes + chunks_bytes,
+            sources,
+            index_bytes,
+            chunks_bytes,
+        };
+        let mut meta_file = BufferedFile::create(&*self.disk, &self.unfinished_dir.join(META_FILE))?;
+        meta_file.put(&meta.encode()?)?;
+        meta_file.finish()?;
+        self.disk.sync_dir(&self.unfinished_dir)?;
+        self.disk.rename(&self.unfinished_dir, &block_dir(&self.blocks_dir, self.ulid))?;
+        self.disk.sync_dir(&self.blocks_dir)?;
+        Ok(meta)
+    }
+}
+
+/// A file written in large pieces, which knows its length.
+struct BufferedFile {
+    file: Box<dyn DiskFile>,
+    buffer: Vec<u8>,
+    position: u64,
+}
+
+impl BufferedFile {
+    fn create(disk: &dyn Disk, path: &Path) -> Result<Self> {
+        Ok(BufferedFile { file: disk.create(path)?, buffer: Vec::new(), position: 0 })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.position += bytes.len() as u64;
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.file.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and makes all of it durable; answers the length.
+    fn finish(mut self) -> Result<u64> {
+        self.file.write_all(&self.buffer)?;
+        self.file.sync()?;
+        Ok(self.position)
+    }
+}

@@ -1,0 +1,219 @@
+//! Reads the index file of a block in place.
+//!
+//! Opening verifies every checksum and every table once: orders, bounds, cross references. Afterwards look-ups are
+//! binary searches over the mapped bytes, and postings are read when they are asked for.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::labels_table::{LabelsTable, NameRecord, ValueRecord};
+use super::matching::Postings;
+use super::series_table::SeriesTable;
+use super::symbols::Symbols;
+use super::{ChunkRef, FOOTER_MAGIC, MAGIC, SECTIONS, VERSION};
+use crate::error::{Error, Result};
+use crate::format::binary::{CRC_BYTES, HEADER_BYTES, check_header, open, u64_at};
+use crate::format::varint::take_uvarint;
+use crate::model::labels::{Labels, SeriesId};
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+
+const FOOTER_BYTES: usize = 20 + CRC_BYTES;
+
+/// An index file.
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    /// Ascending by tenant.
+    tenants: Vec<(TenantId, TenantIndex)>,
+}
+
+impl IndexFile {
+    /// Opens the file `what`, whose chunks lie in a file of `chunks_bytes`.
+    pub(crate) fn open(what: &str, file: &Bytes, chunks_bytes: u64) -> Result<Self> {
+        check_header(what, file, MAGIC, VERSION)?;
+        let directory = directory(what, file)?;
+        let damaged = || Error::corrupt(what, "directory: its lines do not decode");
+        let (count, mut rest) = directory.split_first_chunk().ok_or_else(damaged)?;
+        let mut tenants: Vec<(TenantId, TenantIndex)> = Vec::new();
+        let mut position = HEADER_BYTES as u64;
+        for _ in 0..u32::from_le_bytes(*count) {
+            let (tenant, places) = take_line(&mut rest).ok_or_else(damaged)?;
+            if tenants.last().is_some_and(|(before, _)| *before >= tenant) {
+                return Err(Error::corrupt(what, "directory: the tenants are not in order"));
+            }
+            for (offset, length) in places {
+                if offset != position {
+                    return Err(Error::corrupt(what, "directory: the sections do not lie one behind the other"));
+                }
+                position = position.checked_add(length).ok_or_else(damaged)?;
+            }
+            let index = TenantIndex::open(what, file, places, chunks_bytes)?;
+            tenants.push((tenant, index));
+        }
+        match rest {
+            [] => Ok(IndexFile { tenants }),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// The tenants in ascending order.
+    pub(crate) fn tenants(&self) -> &[(TenantId, TenantIndex)] {
+        &self.tenants
+    }
+}
+
+fn directory<'a>(what: &str, file: &'a [u8]) -> Result<&'a [u8]> {
+    let footer = file.get(HEADER_BYTES..).and_then(|rest| rest.last_chunk::<FOOTER_BYTES>());
+    let footer = open(what, "footer", footer.ok_or_else(|| Error::corrupt(what, "the file ends within its footer"))?)?;
+    let place = u64_at(footer, 0).zip(u64_at(footer, 8)).filter(|_| footer.ends_with(&FOOTER_MAGIC));
+    let bytes = place.and_then(|place| file.get(span(place)?));
+    open(what, "directory", bytes.ok_or_else(|| Error::corrupt(what, "footer: it points outside of the file"))?)
+}
+
+/// Offset and length as a range of bytes.
+fn span((offset, length): (u64, u64)) -> Option<Range<usize>> {
+    let start = usize::try_from(offset).ok()?;
+    Some(start..start.checked_add(usize::try_from(length).ok()?)?)
+}
+
+/// A tenant, and offset and length of its sections.
+type Line = (TenantId, [(u64, u64); SECTIONS]);
+
+fn take_line(rest: &mut &[u8]) -> Option<Line> {
+    let length = usize::try_from(take_uvarint(rest)?).ok()?;
+    let (name, after) = rest.split_at_checked(length)?;
+    let tenant = TenantId::parse(std::str::from_utf8(name).ok()?).ok()?;
+    let (places, after) = after.split_at_checked(SECTIONS * 16)?;
+    *rest = after;
+    let mut sections = [(0, 0); SECTIONS];
+    for (at, section) in sections.iter_mut().enumerate() {
+        *section = (u64_at(places, at * 16)?, u64_at(places, at * 16 + 8)?);
+    }
+    Some((tenant, sections))
+}
+
+/// The index of one tenant.
+#[derive(Debug)]
+pub(crate) struct TenantIndex {
+    what: Box<str>,
+    symbols: Symbols,
+    series: SeriesTable,
+    labels: LabelsTable,
+    range: TimeRange,
+}
+
+impl TenantIndex {
+    fn open(what: &str, file: &Bytes, places: [(u64, u64); SECTIONS], chunks_bytes: u64) -> Result<Self> {
+        let payload = |at: usize, name: &str| {
+            let section = span(places[at])
+                .filter(|span| span.end <= file.len())
+                .map(|span| file.slice(span))
+                .ok_or_else(|| Error::corrupt(what, format!("directory: section {name} lies outside of the file")))?;
+            let length = open(what, name, &section)?.len();
+            Ok::<_, Error>(section.slice(..length))
+        };
+        let broken = |name: &'static str| move || Error::corrupt(what, format!("{name}: the table is not well-formed"));
+        let symbols = Symbols::open(payload(0, "symbols")?).ok_or_else(broken("symbols"))?;
+        let series = SeriesTable::open(payload(1, "series")?).ok_or_else(broken("series"))?;
+        let range = series.check(symbols.count(), chunks_bytes).ok_or_else(broken("series"))?;
+        let labels = LabelsTable::open(payload(2, "labels")?, payload(3, "postings")?, symbols.count(), series.count())
+            .ok_or_else(broken("labels"))?;
+        Ok(TenantIndex { what: what.into(), symbols, series, labels, range })
+    }
+
+    /// How many series the tenant has.
+    pub(crate) fn series_count(&self) -> u32 {
+        self.series.count()
+    }
+
+    /// The time that its chunks cover.
+    pub(crate) fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// The id of a series.
+    pub(crate) fn id(&self, series: u32) -> Result<SeriesId> {
+        self.series.id(series).ok_or_else(|| self.damaged("series"))
+    }
+
+    /// The labels of a series, checked against its id.
+    pub(crate) fn labels(&self, series: u32) -> Result<(Labels, SeriesId)> {
+        let damaged = || self.damaged("series");
+        let pairs = self.series.labels(series).ok_or_else(damaged)?;
+        let texts = pairs.map(|(name, value)| Some((self.symbols.get(name)?, self.symbols.get(value)?)));
+        let labels = Labels::from_sorted(texts.map(|pair| pair.unwrap_or_default())).map_err(|_| damaged())?;
+        let id = self.id(series)?;
+        match labels.id() == id {
+            true => Ok((labels, id)),
+            false => Err(Error::corrupt(&*self.what, format!("series: the id of {labels} is another one"))),
+        }
+    }
+
+    /// The chunks of a series in ascending order.
+    pub(crate) fn chunks(&self, series: u32) -> Result<impl Iterator<Item = ChunkRef>> {
+        self.series.chunks(series).ok_or_else(|| self.damaged("series"))
+    }
+
+    fn damaged(&self, section: &str) -> Error {
+        Error::corrupt(&*self.what, format!("{section}: it does not decode"))
+    }
+
+    fn read(&self, place: super::labels_table::PostingsPlace) -> Result<Cow<'_, RoaringBitmap>> {
+        self.labels.postings(place).map(Cow::Owned).ok_or_else(|| self.damaged("postings"))
+    }
+}
+
+impl Postings for TenantIndex {
+    type Error = Error;
+    type Name<'a> = NameRecord;
+    type Value<'a> = ValueRecord;
+
+    fn all(&self) -> Cow<'_, RoaringBitmap> {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.series.count());
+        Cow::Owned(all)
+    }
+
+    fn names(&self) -> impl Iterator<Item = Result<(&str, NameRecord)>> {
+        (0..self.labels.name_count()).map(|at| {
+            let name = self.labels.name(at);
+            name.and_then(|name| Some((self.symbols.get(name.symbol)?, name))).ok_or_else(|| self.damaged("labels"))
+        })
+    }
+
+    fn name(&self, name: &str) -> Result<Option<NameRecord>> {
+        Ok(self.symbols.find(name).and_then(|symbol| self.labels.find_name(symbol)))
+    }
+
+    fn name_series<'a>(&'a self, name: NameRecord) -> Result<Cow<'a, RoaringBitmap>> {
+        self.read(name.any)
+    }
+
+    fn values_from<'a>(&'a self, name: NameRecord, from: &str) -> impl Iterator<Item = Result<(&'a str, ValueRecord)>> {
+        let first = self.labels.value_from(name, self.symbols.lower_bound(from));
+        (first..name.first_value + name.values).map(|at| {
+            let value = self.labels.value(at);
+            value.and_then(|value| Some((self.symbols.get(value.symbol)?, value))).ok_or_else(|| self.damaged("labels"))
+        })
+    }
+
+    fn value<'a>(&'a self, name: NameRecord, value: &str) -> Result<Option<ValueRecord>> {
+        let Some(symbol) = self.symbols.find(value) else {
+            return Ok(None);
+        };
+        let at = self.labels.value_from(name, symbol);
+        let in_name = at < name.first_value + name.values;
+        Ok(self.labels.value(at).filter(|value| in_name && value.symbol == symbol))
+    }
+
+    fn value_series<'a>(&'a self, value: ValueRecord) -> Result<Cow<'a, RoaringBitmap>> {
+        self.read(value.series)
+    }
+
+    fn value_count(&self, value: ValueRecord) -> u64 {
+        u64::from(value.series.count)
+    }
+}
