@@ -1,0 +1,101 @@
+//! Calls of functions, and aggregations.
+
+use super::ast::{AggregateOp, ExprKind, Grouping, Span};
+use super::error::{Failure, Result};
+use super::functions;
+use super::lexer::{Keyword, Kind};
+use super::parser::{Parsed, Parser};
+use super::strings::{quote, quote_bytes, read_quoted};
+
+impl Parser<'_> {
+    /// `name(args…)`
+    pub(super) fn call(&mut self) -> Result<Parsed> {
+        let span = self.bump().span;
+        let name = self.text_of(span);
+        let function = functions::lookup(name)
+            .ok_or_else(|| Failure::new(span, format!("unknown function with name {}", quote(name))))?;
+        let (args, depth, end) = self.arguments()?;
+        let args = args.into_iter().map(|arg| arg.expr).collect();
+        self.node(ExprKind::Call { function, args }, Span { start: span.start, end }, depth)
+    }
+
+    /// `(a, b)`: the arguments, the depth of the deepest, and the position behind the closing parenthesis.
+    fn arguments(&mut self) -> Result<(Vec<Parsed>, usize, usize)> {
+        self.expect(Kind::LeftParen, "", "")?;
+        let mut args: Vec<Parsed> = Vec::new();
+        let mut depth = 0;
+        if let Some(close) = self.accept(Kind::RightParen) {
+            return Ok((args, depth, close.span.end));
+        }
+        loop {
+            let arg = self.expression(0)?;
+            depth = depth.max(arg.depth);
+            args.push(arg);
+            let Some(comma) = self.accept(Kind::Comma) else { break };
+            if self.peek() == Kind::RightParen {
+                return Err(Failure::new(comma.span, "trailing commas not allowed in function call args"));
+            }
+        }
+        let close = self.expect(Kind::RightParen, "", "")?;
+        Ok((args, depth, close.span.end))
+    }
+
+    /// `sum by (a) (x)` or `sum(x) by (a)`
+    pub(super) fn aggregation(&mut self, op: AggregateOp) -> Result<Parsed> {
+        let start = self.bump().span.start;
+        let mut grouping = self.grouping()?;
+        if self.peek() != Kind::LeftParen {
+            return Err(self.unexpected("aggregation", ""));
+        }
+        if op == AggregateOp::CountValues {
+            self.check_label_argument()?;
+        }
+        let (mut args, depth, mut end) = self.arguments()?;
+        if grouping.is_none() {
+            grouping = self.grouping()?;
+            if grouping.is_some() {
+                end = self.previous_end();
+            }
+        }
+        let span = Span { start, end };
+        let expected = if op.param_type().is_some() { 2 } else { 1 };
+        if args.is_empty() {
+            return Err(Failure::new(span, "no arguments for aggregate expression provided"));
+        }
+        let count = args.len();
+        let (param, expr) = match (expected, args.pop(), args.pop(), args.pop()) {
+            (1, Some(expr), None, _) => (None, expr),
+            (2, Some(expr), Some(param), None) => (Some(Box::new(param.expr)), expr),
+            _ => {
+                let message = format!(
+                    "wrong number of arguments for aggregate expression provided, expected {expected}, got {count}"
+                );
+                return Err(Failure::new(span, message));
+            }
+        };
+        let grouping = grouping.unwrap_or_default();
+        self.node(ExprKind::Aggregate { op, expr: Box::new(expr.expr), param, grouping }, span, depth)
+    }
+
+    fn grouping(&mut self) -> Result<Option<Grouping>> {
+        let without = match self.peek() {
+            Kind::Keyword(Keyword::By) => false,
+            Kind::Keyword(Keyword::Without) => true,
+            _ => return Ok(None),
+        };
+        self.bump();
+        Ok(Some(Grouping { without, labels: self.grouping_labels()? }))
+    }
+
+    /// The label of `count_values` must be UTF-8; said in the words for a bad label, not for a bad string.
+    fn check_label_argument(&self) -> Result<()> {
+        let span = self.second().span;
+        if self.peek_second() == Kind::String
+            && let Ok(quoted) = read_quoted(self.text, span.start)
+            && std::str::from_utf8(&quoted.bytes).is_err()
+        {
+            return Err(Failure::new(span, format!("invalid label name {}", quote_bytes(&quoted.bytes))));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,334 @@
+//! Queries that parse, queries that do not, and what is said about them.
+
+use proptest::prelude::*;
+
+use super::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Selector};
+use super::{MAX_DEPTH, parse, parse_selector};
+
+/// The tree with every operator in parentheses.
+fn shape(text: &str) -> String {
+    fn show(expr: &Expr) -> String {
+        match &expr.kind {
+            ExprKind::Binary { op, lhs, rhs, .. } => format!("({} {} {})", show(lhs), op.as_str(), show(rhs)),
+            ExprKind::Unary { negative, expr } => format!("({}{})", if *negative { '-' } else { '+' }, show(expr)),
+            ExprKind::Paren(inner) => show(inner),
+            _ => expr.to_string(),
+        }
+    }
+    parse(text).map_or_else(|e| e.to_string(), |expr| show(&expr))
+}
+
+#[test]
+fn operators_bind_as_in_prometheus() {
+    for (text, expected) in [
+        ("1 + 2 * 3 - 4", "((1 + (2 * 3)) - 4)"),
+        ("2 ^ 3 ^ 2", "(2 ^ (3 ^ 2))"),
+        ("-2 ^ 2", "(-(2 ^ 2))"),
+        ("-a * b", "((-a) * b)"),
+        ("-1 * 2", "(-1 * 2)"),
+        ("2 ^ -3 * 4", "((2 ^ -3) * 4)"),
+        ("2 ^ -a ^ b", "(2 ^ (-(a ^ b)))"),
+        ("- + 1", "-1"),
+        ("a or b and c unless d", "(a or ((b and c) unless d))"),
+        ("a == bool b + c", "(a == (b + c))"),
+        ("a atan2 b * c", "((a atan2 b) * c)"),
+        ("a % b / c", "((a % b) / c)"),
+        ("-a offset 5m", "(-a offset 5m)"),
+        ("m offset 100 + 2", "(m offset 1m40s + 2)"),
+        ("m offset -2 ^ 2", "(m offset -2s ^ 2)"),
+        ("a <= b > c", "((a <= b) > c)"),
+    ] {
+        assert_eq!(shape(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_prometheus_reads_is_read() {
+    for text in [
+        "0x1F + .5 + 1. + 1e-3 + 1_000 + Inf + -inf + NaN + 010",
+        "5m + 1h30m",
+        "\"double\\n\"",
+        "'sin\\'gle'",
+        "`raw\\`",
+        "foo:bar{a!=\"b\",c=~\"d.*\",e!~'f',}",
+        "{\"metric.name\", \"label name\"=~\"x\"}",
+        "{__name__=\"up\"}",
+        "{__name__=~\"a|b\", __name__!=\"a\"}",
+        "foo[5m] @ 10 offset -1w",
+        "foo offset 5m @ start()",
+        "foo @ end() offset 0s",
+        "foo @ -1.5",
+        "foo[300]",
+        "rate(foo[5m])[1h:] offset 1h @ 7",
+        "max_over_time(rate(foo[5m])[1h:1m])[1d:1h]",
+        "foo[5m:30s]",
+        "foo[300:60]",
+        "sum(foo)",
+        "SUM BY (a, \"b c\",) (foo)",
+        "sum(foo) without (instance, by, on)",
+        "topk(5, foo)",
+        "count_values(\"v\", foo)",
+        "quantile by () (0.5, foo)",
+        "a + on (x) b",
+        "a + ignoring () group_left b",
+        "a * on (x, and) group_right (y) b",
+        "a and on (x) b",
+        "a == bool on (x) b",
+        "1 > bool 2",
+        "sum + avg",
+        "by + without + offset + start + end",
+        "and{a=\"b\"} or or",
+        "sum{a=\"b\"}",
+        "foo{sum=\"a\",by=\"b\",on='c'}",
+        "fill + anchored + smoothed + step",
+        "a + fill",
+        "time() - vector(1) + pi()",
+        "hour() + hour(foo)",
+        "round(foo) + round(foo, 5)",
+        "label_join(foo, \"a\", \"b\") + label_join(foo, \"a\", \"b\", \"c\", \"d\")",
+        "foo # comment\n + bar # and another",
+        "# first\nfoo",
+        "\t\r\nfoo ",
+        "absent(nonexistent{job=~\".+\"})",
+        "(((foo)))",
+        "{a=~\".+\"}",
+        "offset offset 5m",
+        "foo{a=\"\u{e9}\"}",
+    ] {
+        let expr = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let printed = expr.to_string();
+        let again = parse(&printed).unwrap_or_else(|e| panic!("{text} as {printed}: {e}"));
+        assert_eq!(again.to_string(), printed, "{text}");
+    }
+}
+
+#[test]
+fn mistakes_are_said_as_prometheus_says_them() {
+    for (text, expected) in [
+        ("", "1:1: parse error: no expression found in input"),
+        ("# only", "1:1: parse error: no expression found in input"),
+        ("1+", "1:3: parse error: unexpected end of input"),
+        ("*1", "1:1: parse error: unexpected <op:*>"),
+        ("1 1", "1:3: parse error: unexpected number \"1\""),
+        ("foo bar", "1:5: parse error: unexpected identifier \"bar\""),
+        ("foo\n  by", "2:3: parse error: unexpected <by>"),
+        ("(1", "1:3: parse error: unclosed left parenthesis"),
+        ("1)", "1:2: parse error: unexpected right parenthesis ')'"),
+        ("foo[5m", "1:7: parse error: unclosed left bracket"),
+        ("foo]", "1:4: parse error: unexpected right bracket ']'"),
+        ("foo}", "1:4: parse error: unexpected right brace '}'"),
+        ("foo{", "1:5: parse error: unexpected end of input inside braces"),
+        ("foo{1}", "1:5: parse error: unexpected character inside braces: '1'"),
+        ("foo{a}", "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator"),
+        ("foo{a=}", "1:7: parse error: unexpected \"}\" in label matching, expected string"),
+        ("foo{,}", "1:5: parse error: unexpected \",\" in label matching, expected identifier or \"}\""),
+        (
+            "foo{a=\"b\" c=\"d\"}",
+            "1:11: parse error: unexpected identifier \"c\" in label matching, expected \",\" or \"}\"",
+        ),
+        (
+            "foo{a=\"b\" or c=\"d\"}",
+            "1:11: parse error: unexpected identifier \"or\" in label matching, expected \",\" or \"}\"",
+        ),
+        ("foo{a!\"b\"}", "1:6: parse error: unexpected character after '!' inside braces: '\"'"),
+        ("a =~ b", "1:3: parse error: unexpected character after '=': '~'"),
+        ("a ! b", "1:3: parse error: unexpected character after '!': ' '"),
+        ("a = b", "1:3: parse error: unexpected \"=\""),
+        ("a $ b", "1:3: parse error: unexpected character: '$'"),
+        ("\"abc", "1:1: parse error: unterminated quoted string"),
+        ("`abc", "1:1: parse error: unterminated raw string"),
+        ("\"\\q\"", "1:1: parse error: unknown escape sequence U+0071 'q'"),
+        ("0x", "1:1: parse error: bad number or duration syntax: \"0x\""),
+        ("5mm", "1:1: parse error: bad number or duration syntax: \"5mm\""),
+        ("foo[5m5m]", "1:5: parse error: not a valid duration string: \"5m5m\""),
+        ("foo[0]", "1:5: parse error: duration must be greater than 0"),
+        ("foo[0s:5m]", "1:5: parse error: duration must be greater than 0"),
+        ("foo[]", "1:5: parse error: unexpected \"]\" in subquery or range selector, expected number or duration"),
+        ("foo[5m:1m:1m]", "1:10: parse error: unexpected colon ':'"),
+        ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("{a=\"\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("1 + {a=~\".*\"}", "1:5: parse error: vector selector must contain at least one non-empty matcher"),
+        ("foo{__name__=\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
+        ("foo{\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
+        ("{\"foo\", __name__=\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
+        ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
+        ("foo + bool bar", "1:5: parse error: bool modifier can only be used on comparison operators"),
+        ("1 and 1", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression"),
+        ("foo or 1", "1:1: parse error: set operator \"or\" not allowed in binary scalar expression"),
+        ("foo + on (a) 1", "1:1: parse error: vector matching only allowed between instant vectors"),
+        ("foo and on (a) group_left (b) bar", "1:1: parse error: no grouping allowed for \"and\" operation"),
+        (
+            "foo * on (a) group_left (a) bar",
+            "1:5: parse error: label \"a\" must not occur in ON and GROUP clause at once",
+        ),
+        ("foo + \"a\"", "1:7: parse error: binary expression must contain only scalar and instant vector types"),
+        ("foo[5m] + 1", "1:1: parse error: binary expression must contain only scalar and instant vector types"),
+        ("foo * group_left bar", "1:7: parse error: unexpected <group_left>"),
+        ("foo + on bar", "1:10: parse error: unexpected identifier \"bar\" in grouping opts, expected \"(\""),
+        ("foo + on (1) bar", "1:11: parse error: unexpected number \"1\" in grouping opts, expected label"),
+        (
+            "foo + on (a b) bar",
+            "1:13: parse error: unexpected identifier \"b\" in grouping opts, expected \",\" or \")\"",
+        ),
+        (
+            "sum by (a:b) (foo)",
+            "1:9: parse error: unexpected metric identifier \"a:b\" in grouping opts, expected label",
+        ),
+        (
+            "-\"a\"",
+            "1:1: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"string\"",
+        ),
+        (
+            "-foo[5m]",
+            "1:1: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"range vector\"",
+        ),
+        ("nope(foo)", "1:1: parse error: unknown function with name \"nope\""),
+        ("rate(foo)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
+        ("abs()", "1:1: parse error: expected 1 argument(s) in call to \"abs\", got 0"),
+        ("round()", "1:1: parse error: expected at least 1 argument(s) in call to \"round\", got 0"),
+        ("hour(foo, foo)", "1:1: parse error: expected at most 1 argument(s) in call to \"hour\", got 2"),
+        ("abs(foo,)", "1:8: parse error: trailing commas not allowed in function call args"),
+        ("abs(foo bar)", "1:9: parse error: unexpected identifier \"bar\""),
+        ("sum()", "1:1: parse error: no arguments for aggregate expression provided"),
+        (
+            "sum(1, foo)",
+            "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 1, got 2",
+        ),
+        (
+            "topk(foo)",
+            "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 2, got 1",
+        ),
+        ("sum(1)", "1:5: parse error: expected type instant vector in aggregation expression, got scalar"),
+        ("topk(\"a\", foo)", "1:6: parse error: expected type scalar in aggregation parameter, got string"),
+        ("count_values(1, foo)", "1:14: parse error: expected type string in aggregation parameter, got scalar"),
+        ("count_values(\"a\\xc5z\", foo)", "1:14: parse error: invalid label name \"a\\xc5z\""),
+        ("sum by (a) foo", "1:12: parse error: unexpected identifier \"foo\" in aggregation"),
+        ("sum(foo)[5m]", "1:9: parse error: ranges only allowed for vector selectors"),
+        ("foo offset 5m [1m]", "1:15: parse error: no offset modifiers allowed before range"),
+        ("foo @ 5 [1m]", "1:9: parse error: no @ modifiers allowed before range"),
+        ("foo offset 5m offset 1m", "1:1: parse error: offset may not be set multiple times"),
+        ("foo @ 1 @ 2", "1:1: parse error: @ <timestamp> may not be set multiple times"),
+        (
+            "1 offset 5m",
+            "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+        ),
+        (
+            "(foo) @ 5",
+            "1:1: parse error: @ modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+        ),
+        ("foo offset", "1:11: parse error: unexpected end of input in offset, expected number or duration"),
+        ("foo @ bar", "1:7: parse error: unexpected identifier \"bar\" in @, expected timestamp"),
+        ("foo @ Inf", "1:7: parse error: timestamp out of bounds for @ modifier: inf"),
+        ("foo[5m][1m:]", "1:1: parse error: subquery is only allowed on instant vector, got matrix instead"),
+        ("1[5m:]", "1:1: parse error: subquery is only allowed on instant vector, got scalar instead"),
+        ("foo[1m * 2]", "1:8: parse error: duration expressions are not supported yet"),
+        ("foo[step()]", "1:5: parse error: duration expressions are not supported yet"),
+        ("foo offset (5m)", "1:12: parse error: duration expressions are not supported yet"),
+        ("foo anchored", "1:5: parse error: anchored selectors are not supported yet"),
+        ("rate(foo[5m] smoothed)", "1:14: parse error: smoothed selectors are not supported yet"),
+        ("foo + fill (0) bar", "1:7: parse error: fill modifiers are not supported yet"),
+        ("start()", "1:1: parse error: the function start() is not supported yet"),
+        ("1e999", "1:1: parse error: error parsing number: \"1e999\" is out of range"),
+        ("\"\\xff\"", "1:1: parse error: string is not valid UTF-8: \"\\xff\""),
+        ("\u{e9}", "1:1: parse error: unexpected character: '\u{e9}'"),
+    ] {
+        let said = parse(text).map_or_else(|e| e.to_string(), |expr| format!("parsed as {expr}"));
+        assert_eq!(said, expected, "{text}");
+    }
+    let said = parse("foo{a=~\"[\"}").unwrap_err().to_string();
+    assert!(said.starts_with("1:5: parse error: error parsing regexp: "), "{said}");
+}
+
+#[test]
+fn nodes_know_their_place() {
+    let text = "1 + sum by (a) ( rate( foo{x=\"y\"}[5m] offset 1m ) )";
+    let expr = parse(text).unwrap();
+    let ExprKind::Binary { rhs, .. } = &expr.kind else { panic!() };
+    assert_eq!(&text[rhs.span.start..rhs.span.end], "sum by (a) ( rate( foo{x=\"y\"}[5m] offset 1m ) )");
+    let ExprKind::Aggregate { expr: inner, .. } = &rhs.kind else { panic!() };
+    assert_eq!(&text[inner.span.start..inner.span.end], "rate( foo{x=\"y\"}[5m] offset 1m )");
+    let ExprKind::Call { args, .. } = &inner.kind else { panic!() };
+    assert_eq!(&text[args[0].span.start..args[0].span.end], "foo{x=\"y\"}[5m] offset 1m");
+}
+
+#[test]
+fn modifiers_land_in_the_tree() {
+    let selector = |text: &str| match parse(text).unwrap().kind {
+        ExprKind::Selector(Selector { at, offset_ms, .. }) => (at, offset_ms),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(selector("m @ 1.5 offset -5m"), (At::Time(1500), -300_000));
+    assert_eq!(selector("m offset 2 @ end()"), (At::End, 2000));
+    let ExprKind::Binary { matching: Some(matching), op, return_bool, .. } =
+        parse("a > bool on (x, y) group_left (z) b").unwrap().kind
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (matching.cardinality, matching.on, op, return_bool),
+        (Cardinality::ManyToOne, true, BinaryOp::Gtr, true)
+    );
+    assert_eq!((matching.labels, matching.include), (vec!["x".into(), "y".into()], vec!["z".into()]));
+    assert!(matches!(parse("a + 1").unwrap().kind, ExprKind::Binary { matching: None, .. }));
+}
+
+#[test]
+fn selectors_alone() {
+    assert_eq!(parse_selector("up{job=\"a\"}").unwrap().len(), 2);
+    assert_eq!(parse_selector("{\"a b\"}").unwrap().len(), 1);
+    for bad in ["", "up[5m]", "up offset 5m", "sum(up)", "1", "up{", "{}", "{a=~\".*\"}", "up{__name__=\"x\"}"] {
+        assert!(parse_selector(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn deep_and_long_queries_are_read_or_refused_on_a_small_stack() {
+    let on_small_stack = |text: String| {
+        std::thread::Builder::new()
+            .stack_size(1 << 20)
+            .spawn(move || parse(&text).map(|expr| expr.to_string()).map_err(|e| e.to_string()))
+            .unwrap()
+            .join()
+            .unwrap()
+    };
+    let within = MAX_DEPTH - 1;
+    for (prefix, middle, suffix) in
+        [("(", "m", ")"), ("-", "m", ""), ("sum(", "m", ")"), ("2 ^ ", "2", ""), ("", "1", " + 1"), ("abs(-", "m", ")")]
+    {
+        let levels = if prefix == "abs(-" { within / 2 } else { within };
+        let text = |n: usize| format!("{}{middle}{}", prefix.repeat(n), suffix.repeat(n));
+        on_small_stack(text(levels)).unwrap();
+        for n in [MAX_DEPTH + 1, 20_000] {
+            let refused = on_small_stack(text(n)).unwrap_err();
+            assert!(refused.contains("nested too deeply"), "{refused}");
+        }
+    }
+    on_small_stack(format!("m{}", "[5m:]".repeat(20_000))).unwrap_err();
+    on_small_stack(format!("m{}", " @ 5".repeat(20_000))).unwrap_err();
+    on_small_stack("-".repeat(20_000)).unwrap_err();
+    on_small_stack("(".repeat(20_000)).unwrap_err();
+    on_small_stack(format!("m{{{}}}", "a=~\"x\",".repeat(20_000))).unwrap_err();
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC{0,60}") {
+        if let Ok(expr) = parse(&text) {
+            prop_assert!(parse(&expr.to_string()).is_ok(), "{}", expr);
+        }
+    }
+
+    #[test]
+    fn any_row_of_words_is_read_or_refused(words in proptest::collection::vec(prop_oneof![
+        Just("foo"), Just("sum"), Just("by"), Just("("), Just(")"), Just("{"), Just("}"), Just("["), Just("]"),
+        Just("5m"), Just("1"), Just("+"), Just("-"), Just("^"), Just("=="), Just("bool"), Just("on"), Just("and"),
+        Just("offset"), Just("@"), Just("start"), Just(","), Just(":"), Just("\"a\""), Just("="), Just("=~"),
+        Just("rate"), Just("group_left"), Just("Inf"), Just("#"), Just("\n"), Just("topk"), Just("a"),
+    ], 0..14)) {
+        let text = words.join(" ");
+        if let Ok(expr) = parse(&text) {
+            let printed = expr.to_string();
+            prop_assert_eq!(parse(&printed).map(|e| e.to_string()), Ok(printed));
+        }
+    }
+}
