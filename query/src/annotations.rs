@@ -18,7 +18,7 @@ pub struct Annotations {
     infos_dropped: usize,
 }
 
-/// Remarks under way: as in Prometheus, the same text from two places of a query counts once, at the first place.
+/// Remarks under way: as in Prometheus, the same text from two places of a query counts once, at the last place.
 #[derive(Debug, Default)]
 pub(crate) struct Remarks {
     warnings: Vec<(String, Span)>,
@@ -122,7 +122,10 @@ impl Annotations {
 }
 
 fn push(list: &mut Vec<(String, Span)>, dropped: &mut usize, text: String, span: Span) {
-    if list.iter().any(|(known, _)| *known == text) {
+    if let Some((_, place)) = list.iter_mut().find(|(known, _)| *known == text) {
+        if span.start > place.start {
+            *place = span;
+        }
         return;
     }
     if list.len() < KEPT_MAX {
@@ -170,7 +173,7 @@ mod tests {
             remarks.warn(format!("w{i}"), Span { start: 3, end: 4 });
         }
         let annotations = remarks.finish("some query");
-        assert_eq!(annotations.warnings()[3], "PromQL warning: w3 (1:1)");
+        assert_eq!(annotations.warnings()[3], "PromQL warning: w3 (1:4)");
         assert_eq!(annotations.warnings().len(), 12);
         let shown = annotations.shown_warnings();
         assert_eq!(shown.len(), 11);

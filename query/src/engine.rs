@@ -5,7 +5,7 @@ use marigram_storage::context::Context;
 use crate::annotations::Remarks;
 use crate::error::QueryError;
 use crate::eval::{self, Exec, Grid, SampleLimit, SeriesColumn};
-use crate::parse::ast::Expr;
+use crate::parse::{self, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
 use crate::source::Source;
 use crate::value::{QueryOutput, Series, Value, VectorSample};
@@ -40,6 +40,36 @@ impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
         Engine { options }
+    }
+
+    /// Evaluates a query at one time.
+    ///
+    /// # Errors
+    /// A query that does not parse or cannot be evaluated, a reached limit, or the source's failures.
+    pub fn instant(
+        &self,
+        source: &dyn Source,
+        context: &Context,
+        query: &str,
+        time_ms: i64,
+    ) -> Result<QueryOutput, QueryError> {
+        self.instant_expr(source, context, &parsed(query)?, query, time_ms)
+    }
+
+    /// Evaluates a query from `start_ms` to `end_ms`, every `step_ms`.
+    ///
+    /// # Errors
+    /// As [`Engine::instant`]; also a step that is not positive, or a query that is neither scalar nor instant vector.
+    pub fn range(
+        &self,
+        source: &dyn Source,
+        context: &Context,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    ) -> Result<QueryOutput, QueryError> {
+        self.range_expr(source, context, &parsed(query)?, query, start_ms, end_ms, step_ms)
     }
 
     /// Evaluates a parsed query at one time; `query` is the text that its spans point into.
@@ -118,6 +148,10 @@ impl Engine {
             remarks: Remarks::default().into(),
         }
     }
+}
+
+fn parsed(query: &str) -> Result<Expr, QueryError> {
+    parse::parse(query).map_err(|error| QueryError::bad_data(error.to_string()))
 }
 
 fn not_for_ranges(kind: &str) -> QueryError {

@@ -5,6 +5,8 @@
 pub mod annotations;
 mod calendar;
 pub mod engine;
+#[cfg(test)]
+mod engine_test;
 pub mod error;
 mod eval;
 pub mod json;
@@ -12,6 +14,8 @@ pub mod number;
 pub mod parse;
 mod plan;
 pub mod source;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod value;
 

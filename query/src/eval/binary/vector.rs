@@ -30,10 +30,12 @@ struct Slot {
     matched: Option<Steps>,
 }
 
-/// Two samples of the one side that would match the same.
+/// Samples of the one side that would match the same.
 struct Conflict {
+    /// Where there are any.
     steps: Steps,
-    error: QueryError,
+    /// Tells of the first group, in the order of the texts, so that it is the same each time.
+    message: String,
 }
 
 struct VectorBinary<'q> {
@@ -44,7 +46,7 @@ struct VectorBinary<'q> {
     one: Option<BoxedOperator<'q>>,
     many: BoxedOperator<'q>,
     slots: HashMap<Labels, Slot>,
-    conflicts: Vec<Conflict>,
+    conflict: Option<Conflict>,
     /// With grouping: at which steps each (signature, result) was made.
     results: HashMap<(SeriesId, SeriesId), Steps>,
     ready: VecDeque<SeriesColumn>,
@@ -68,7 +70,7 @@ pub(in crate::eval) fn open<'q>(
         one: Some(eval::open(exec, one, grid)?),
         many: eval::open(exec, many, grid)?,
         slots: HashMap::new(),
-        conflicts: Vec::new(),
+        conflict: None,
         results: HashMap::new(),
         ready: VecDeque::new(),
     }))
@@ -105,9 +107,16 @@ impl VectorBinary<'_> {
         if !both.is_empty() {
             let other = slot.entries.iter().find(|entry| entry.column.present.intersects(&both));
             let left = self.node.matching.cardinality == Cardinality::OneToMany;
-            let error = duplicates(&signature, left, other.map(|entry| &entry.labels), &series.labels);
-            // It counts only where the many side has samples.
-            self.conflicts.push(Conflict { steps: both, error });
+            let message = duplicates(&signature, left, other.map(|entry| &entry.labels), &series.labels);
+            match &mut self.conflict {
+                None => self.conflict = Some(Conflict { steps: both, message }),
+                Some(conflict) => {
+                    conflict.steps.unite(&both);
+                    if message < conflict.message {
+                        conflict.message = message;
+                    }
+                }
+            }
         }
         slot.taken.unite(&series.column.present);
         slot.entries.push(series);
@@ -116,8 +125,9 @@ impl VectorBinary<'_> {
     /// Combines a series of the many side with what it matches.
     fn combine(&mut self, many: &SeriesColumn) -> Result<(), QueryError> {
         let present = &many.column.present;
-        if let Some(conflict) = self.conflicts.iter().find(|conflict| conflict.steps.intersects(present)) {
-            return Err(conflict.error.clone());
+        // Two that would match the same are an error only at steps at which there is something to match.
+        if let Some(conflict) = self.conflict.as_ref().filter(|conflict| conflict.steps.intersects(present)) {
+            return Err(QueryError::execution(conflict.message.clone()));
         }
         let signature = self.matcher.signature(&many.labels);
         let Some(slot) = self.slots.get_mut(&signature) else { return Ok(()) };
@@ -184,14 +194,14 @@ fn calculate(node: &BinaryNode, many: &Column, one: &Column, out: &mut Column) {
     }
 }
 
-fn duplicates(signature: &Labels, left: bool, first: Option<&Labels>, second: &Labels) -> QueryError {
+fn duplicates(signature: &Labels, left: bool, first: Option<&Labels>, second: &Labels) -> String {
     let mut pair = [text::labels(first.unwrap_or(second)), text::labels(second)];
     pair.sort();
     let [first, second] = pair;
-    QueryError::execution(format!(
+    format!(
         "found duplicate series for the match group {} on the {} hand-side of the operation: [{first}, {second}];\
          many-to-many matching not allowed: matching labels must be unique on one side",
         text::labels(signature),
         if left { "left" } else { "right" },
-    ))
+    )
 }

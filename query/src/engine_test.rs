@@ -1,0 +1,250 @@
+//! The engine as a whole, on a source in memory: what the operators of a query make of series together.
+
+use crate::error::QueryErrorKind;
+use crate::testing::{Memory, context};
+use crate::{Engine, EngineOptions, Value};
+use marigram_storage::model::sample::stale_nan;
+
+const MINUTE: i64 = 60_000;
+
+fn requests() -> Memory {
+    let series = |job: &'static str, instance: &'static str| {
+        [("__name__", "requests_total"), ("job", job), ("instance", instance)]
+    };
+    let line = |by: f64| (0..=60).map(|i| f64::from(i) * by).collect::<Vec<_>>();
+    Memory::default()
+        .all(&series("api", "0"), MINUTE, &line(60.0))
+        .all(&series("api", "1"), MINUTE, &line(120.0))
+        .all(&series("app", "0"), MINUTE, &line(180.0))
+        .all(&series("app", "1"), MINUTE, &line(240.0))
+        .all(&[("__name__", "limit"), ("job", "api")], MINUTE, &[100.0; 61])
+        .all(&[("__name__", "limit"), ("job", "app")], MINUTE, &[200.0; 61])
+}
+
+#[test]
+fn selectors_look_back_five_minutes_and_stop_at_a_staleness_marker() {
+    let memory = Memory::default().all(&[("__name__", "a")], MINUTE, &[1.0, 2.0]).all(
+        &[("__name__", "b")],
+        MINUTE,
+        &[1.0, stale_nan(), 3.0],
+    );
+    assert_eq!(memory.lines("a", 6 * MINUTE - 1), [r#"{__name__="a"} 2"#]);
+    // The lookback is open on the left.
+    assert!(memory.lines("a", 6 * MINUTE).is_empty());
+    assert_eq!(memory.lines("a offset 5m", 6 * MINUTE), [r#"{__name__="a"} 2"#]);
+    assert_eq!(memory.range_lines("b", (0, 3 * MINUTE, MINUTE)), [r#"{__name__="b"} 1@0 3@120 3@180"#]);
+    assert_eq!(memory.lines("count_over_time(b[10m])", 3 * MINUTE), ["{} 2"]);
+}
+
+#[test]
+fn rates_and_aggregations() {
+    let memory = requests();
+    let at = 50 * MINUTE;
+    assert_eq!(memory.lines("sum(rate(requests_total[5m]))", at), ["{} 10"]);
+    assert_eq!(memory.lines("sum by (job) (rate(requests_total[5m]))", at), [r#"{job="api"} 3"#, r#"{job="app"} 7"#]);
+    assert_eq!(memory.lines("avg without (instance, job) (requests_total @ 60)", at), ["{} 150"]);
+    assert_eq!(memory.lines("count(requests_total) + 1", at), ["{} 5"]);
+    assert_eq!(
+        memory.lines("max by (instance) (requests_total @ 60)", at),
+        [r#"{instance="0"} 180"#, r#"{instance="1"} 240"#]
+    );
+    assert_eq!(memory.lines("quantile(0.5, requests_total @ 60)", at), ["{} 150"]);
+    assert_eq!(memory.lines("stdvar(requests_total @ 60)", at), ["{} 4500"]);
+    assert_eq!(memory.lines("group by (job) (requests_total)", at), [r#"{job="api"} 1"#, r#"{job="app"} 1"#]);
+    assert_eq!(memory.lines(r#"count_values("v", limit > 100 or vector(200))"#, at), [r#"{v="200"} 2"#]);
+    assert_eq!(
+        memory.lines("topk by (job) (1, requests_total @ 60)", at),
+        [
+            r#"{__name__="requests_total", instance="1", job="api"} 120"#,
+            r#"{__name__="requests_total", instance="1", job="app"} 240"#
+        ]
+    );
+    assert_eq!(memory.lines("sort_desc(limit)", at)[0], r#"{__name__="limit", job="app"} 200"#);
+}
+
+#[test]
+fn matching_of_two_vectors() {
+    let memory = requests();
+    let at = MINUTE;
+    assert_eq!(
+        memory.lines("requests_total / on (job) group_left () limit", at),
+        [
+            r#"{instance="0", job="api"} 0.6"#,
+            r#"{instance="0", job="app"} 0.9"#,
+            r#"{instance="1", job="api"} 1.2"#,
+            r#"{instance="1", job="app"} 1.2"#
+        ]
+    );
+    assert_eq!(memory.lines("limit > on (job) group_right () requests_total", at).len(), 2);
+    assert_eq!(memory.lines("requests_total and on (job) (limit > 100)", at).len(), 2);
+    assert_eq!(memory.lines("requests_total unless on (job) (limit > 100)", at).len(), 2);
+    assert_eq!(memory.lines("limit or requests_total", at).len(), 6);
+    let many = memory.instant("limit * on (job) requests_total", at).unwrap_err();
+    assert_eq!(many.kind, QueryErrorKind::Execution);
+    assert_eq!(
+        many.message,
+        "found duplicate series for the match group {job=\"api\"} on the right hand-side of the operation: \
+         [{__name__=\"requests_total\", instance=\"0\", job=\"api\"}, {__name__=\"requests_total\", instance=\"1\", \
+         job=\"api\"}];many-to-many matching not allowed: matching labels must be unique on one side"
+    );
+    assert_eq!(
+        memory.instant("requests_total * on (job) limit", at).unwrap_err().message,
+        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+    );
+}
+
+#[test]
+fn dropped_names_may_not_make_two_series_one() {
+    let memory = Memory::default().with(&[("__name__", "a")], MINUTE, &[Some(1.0), Some(2.0)]).with(
+        &[("__name__", "b")],
+        MINUTE,
+        &[None; 20].iter().copied().chain([Some(3.0)]).collect::<Vec<_>>(),
+    );
+    let both = r#"{__name__=~"a|b"}"#;
+    // At no step do both have a sample: one series comes out, put together.
+    assert_eq!(memory.range_lines(&format!("abs({both})"), (0, 20 * MINUTE, 10 * MINUTE)), ["{} 1@0 3@1200"]);
+    assert_eq!(
+        memory.range_lines(&format!("sum_over_time(abs({both})[16m:1m])"), (20 * MINUTE, 20 * MINUTE, MINUTE)),
+        ["{} 5@1200"]
+    );
+    let clash = memory.instant(&format!("-({both} offset 19m or a @ 0)"), 20 * MINUTE);
+    assert!(clash.is_ok());
+    let twice = Memory::default().all(&[("__name__", "a")], MINUTE, &[1.0]).all(&[("__name__", "b")], MINUTE, &[1.0]);
+    for query in
+        [format!("-{both}"), format!("abs({both})"), format!("{both} * 2"), format!("count_over_time({both}[5m])")]
+    {
+        assert_eq!(
+            twice.instant(&query, 0).unwrap_err().message,
+            "vector cannot contain metrics with the same labelset",
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn what_is_pinned_is_the_same_at_all_steps() {
+    let memory = requests();
+    assert_eq!(
+        memory.range_lines("sum(requests_total @ 60) + time() / 60", (0, 2 * MINUTE, MINUTE)),
+        ["{} 600@0 601@60 602@120"]
+    );
+    assert_eq!(
+        memory.range_lines("count(requests_total @ end()) by (job)", (0, MINUTE, MINUTE)),
+        [r#"{job="api"} 2@0 2@60"#, r#"{job="app"} 2@0 2@60"#]
+    );
+    assert_eq!(
+        memory.range_lines("timestamp(limit{job=\"api\"} @ 90)", (0, MINUTE, MINUTE)),
+        [r#"{job="api"} 60@0 60@60"#]
+    );
+    assert_eq!(memory.range_lines("scalar(limit{job=\"api\"} @ 60) - 1", (0, MINUTE, MINUTE)), ["{} 99@0 99@60"]);
+}
+
+#[test]
+fn sub_queries_lie_on_multiples_of_their_step() {
+    let memory = Memory::default().all(&[("__name__", "a")], 10_000, &(0..100).map(f64::from).collect::<Vec<_>>());
+    let Value::Matrix(series) = memory.instant("a[30s:7s]", 100_000).unwrap().value else { panic!("no matrix") };
+    assert_eq!(series[0].times_ms, [77_000, 84_000, 91_000, 98_000]);
+    assert_eq!(series[0].values, [7.0, 8.0, 9.0, 9.0]);
+    assert_eq!(memory.lines("max_over_time(rate(a[1m])[5m:1m])", 600_000), ["{} 0.1"]);
+    assert_eq!(memory.lines("sum_over_time(a[20s:10s] offset 50s)", 100_000), ["{} 9"]);
+    assert_eq!(memory.lines("sum_over_time(a[20s:10s] @ 50)", 900_000), ["{} 9"]);
+}
+
+#[test]
+fn absence() {
+    let memory = requests();
+    assert!(memory.lines("absent(limit)", 0).is_empty());
+    assert_eq!(memory.lines(r#"absent(nothing{job="x", a=~"b"})"#, 0), [r#"{job="x"} 1"#]);
+    assert_eq!(memory.lines(r#"absent_over_time(nothing{job="x"}[5m])"#, 0), [r#"{job="x"} 1"#]);
+    assert_eq!(memory.range_lines("absent(limit)", (60 * MINUTE, 66 * MINUTE, 3 * MINUTE)), ["{} 1@3960"]);
+    assert_eq!(memory.lines("absent(sum(nothing))", 0), ["{} 1"]);
+}
+
+#[test]
+fn remarks_name_their_place() {
+    let memory = Memory::default().all(&[("__name__", "gauge")], MINUTE, &[1.0, 2.0, 3.0]);
+    let output = memory.instant("rate(gauge[5m])\n+ increase(gauge[5m])", 2 * MINUTE).unwrap();
+    assert_eq!(
+        output.annotations.infos(),
+        [
+            "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"gauge\" (2:12)"
+        ]
+    );
+    let output = memory.instant("quantile(7, gauge)", 0).unwrap();
+    assert_eq!(
+        output.annotations.warnings(),
+        ["PromQL warning: quantile value should be between 0 and 1, got 7 (1:10)"]
+    );
+}
+
+#[test]
+fn classic_histograms() {
+    let bucket = |le| [("__name__", "h_bucket"), ("le", le)];
+    let memory = Memory::default()
+        .all(&bucket("0.1"), MINUTE, &[10.0, 10.0])
+        .all(&bucket("1"), MINUTE, &[20.0, 8.0])
+        .all(&bucket("+Inf"), MINUTE, &[20.0, 20.0])
+        .all(&[("__name__", "h_bucket"), ("le", "x")], MINUTE, &[20.0]);
+    assert_eq!(memory.lines("histogram_quantile(0.5, h_bucket)", 0), ["{} 0.1"]);
+    assert_eq!(memory.lines("histogram_fraction(0, 0.1, h_bucket)", 0), ["{} 0.5"]);
+    let output = memory.instant("histogram_quantile(0.5, h_bucket)", MINUTE).unwrap();
+    assert_eq!(
+        output.annotations.infos(),
+        ["PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
+          https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), from buckets 1 to 1, \
+          with a max diff of 2, over 1 samples from 1970-01-01T00:01:00Z to 1970-01-01T00:01:00Z (1:25)"]
+    );
+    assert_eq!(
+        output.annotations.warnings(),
+        ["PromQL warning: bucket label \"le\" is missing or has a malformed value of \"x\" (1:25)"]
+    );
+}
+
+#[test]
+fn limits_hold() {
+    let memory = requests();
+    let small = Engine::new(EngineOptions { max_samples: 100, ..EngineOptions::default() });
+    let too_many = "query processing would load too many samples into memory in query execution";
+    let range = |query: &str, end_ms| small.range(&memory, &context(), query, 0, end_ms, MINUTE);
+    assert_eq!(range("requests_total", 60 * MINUTE).unwrap_err().message, too_many);
+    assert!(range("sum(limit)", 30 * MINUTE).is_ok());
+    // A grid that no memory could hold fails before anything is allocated.
+    assert_eq!(range("1", i64::MAX).unwrap_err().message, too_many);
+    assert_eq!(small.instant(&memory, &context(), "limit[200y:1ms]", i64::MAX).unwrap_err().message, too_many);
+    assert!(small.instant(&memory, &context(), "sum_over_time(limit[200y:1ms] offset -200y)", i64::MAX).is_err());
+    let cancelled = context();
+    cancelled.cancel();
+    let error = small.instant(&memory, &cancelled, "sum(limit)", 0).unwrap_err();
+    assert_eq!(error.kind, QueryErrorKind::Canceled);
+    assert_eq!(range("limit[5m]", 0).unwrap_err().kind, QueryErrorKind::BadData);
+}
+
+#[test]
+fn times_at_the_ends_of_time_do_not_overflow() {
+    let memory = requests();
+    for time_ms in [i64::MIN, i64::MIN + 1, -1, i64::MAX] {
+        for query in [
+            "limit",
+            "rate(limit[5m])",
+            "limit offset 1h",
+            "limit offset -1h",
+            "sum_over_time(limit[5m:1m])",
+            "year()",
+            "limit @ 9e12",
+        ] {
+            assert!(memory.instant(query, time_ms).is_ok(), "{query} at {time_ms}");
+        }
+    }
+}
+
+#[test]
+fn scalars_and_strings() {
+    let memory = Memory::default();
+    assert_eq!(memory.instant("1 + 2 * 3", 1000).unwrap().value, Value::Scalar { time_ms: 1000, value: 7.0 });
+    assert_eq!(memory.instant("time()", 1500).unwrap().value, Value::Scalar { time_ms: 1500, value: 1.5 });
+    assert_eq!(memory.instant("\"a\"", 0).unwrap().value, Value::String { time_ms: 0, value: "a".into() });
+    assert_eq!(memory.range_lines("1 / 2", (0, 1000, 1000)), ["{} 0.5@0 0.5@1"]);
+    assert_eq!(memory.lines("vector(time())", 2000), ["{} 2"]);
+    assert_eq!(memory.lines("hour()", 3_600_000), ["{} 1"]);
+    assert_eq!(memory.instant("1 > bool 2", 0).unwrap().value, Value::Scalar { time_ms: 0, value: 0.0 });
+}

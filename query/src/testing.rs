@@ -1,0 +1,139 @@
+//! A source in memory for tests: series as lists of samples, handed out in small chunks and batches.
+
+use std::sync::Arc;
+
+use marigram_storage::Result;
+use marigram_storage::chunk::ChunkBuilder;
+use marigram_storage::context::Context;
+use marigram_storage::env::ManualClock;
+use marigram_storage::model::labels::Labels;
+use marigram_storage::model::matcher::{Matcher, matches_all};
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::select::{EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
+
+use crate::error::QueryError;
+use crate::source::Source;
+use crate::value::{QueryOutput, Value};
+use crate::{Engine, EngineOptions};
+
+/// Samples of a chunk, and series of a batch: few, so that tests cross their borders.
+const SMALL: usize = 3;
+
+/// Series in memory.
+#[derive(Default)]
+pub(crate) struct Memory {
+    series: Vec<(Labels, Vec<(i64, f64)>)>,
+}
+
+impl Memory {
+    /// Adds a series with a sample every `step_ms` from 0 on; `None` leaves one out.
+    pub(crate) fn with(mut self, labels: &[(&str, &str)], step_ms: i64, values: &[Option<f64>]) -> Self {
+        let samples = (0..).zip(values).filter_map(|(i, value)| Some((i * step_ms, (*value)?))).collect();
+        self.series.push((Labels::from_pairs(labels.iter().copied()), samples));
+        self
+    }
+
+    /// The same, with every sample there.
+    pub(crate) fn all(self, labels: &[(&str, &str)], step_ms: i64, values: &[f64]) -> Self {
+        let values: Vec<Option<f64>> = values.iter().copied().map(Some).collect();
+        self.with(labels, step_ms, &values)
+    }
+
+    /// Evaluates an instant query.
+    pub(crate) fn instant(&self, query: &str, time_ms: i64) -> std::result::Result<QueryOutput, QueryError> {
+        Engine::new(EngineOptions::default()).instant(self, &context(), query, time_ms)
+    }
+
+    /// Evaluates a range query.
+    pub(crate) fn range(
+        &self,
+        query: &str,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+    ) -> std::result::Result<QueryOutput, QueryError> {
+        Engine::new(EngineOptions::default()).range(self, &context(), query, start_ms, end_ms, step_ms)
+    }
+
+    /// The result of an instant query, a line for each series: `{labels} value`.
+    pub(crate) fn lines(&self, query: &str, time_ms: i64) -> Vec<String> {
+        match self.instant(query, time_ms).unwrap().value {
+            Value::Vector(samples) => {
+                samples.iter().map(|s| format!("{} {}", crate::text::labels(&s.labels), s.value)).collect()
+            }
+            other => panic!("{query} is no vector but {other:?}"),
+        }
+    }
+
+    /// The result of a range query, a line for each series: `{labels} value@seconds …`.
+    pub(crate) fn range_lines(&self, query: &str, range: (i64, i64, i64)) -> Vec<String> {
+        match self.range(query, range).unwrap().value {
+            Value::Matrix(series) => series
+                .iter()
+                .map(|s| {
+                    let samples = s.times_ms.iter().zip(&s.values).map(|(t, v)| format!(" {v}@{}", t / 1000));
+                    crate::text::labels(&s.labels) + &samples.collect::<String>()
+                })
+                .collect(),
+            other => panic!("{query} is no matrix but {other:?}"),
+        }
+    }
+}
+
+/// A context without a deadline.
+pub(crate) fn context() -> Context {
+    Context::new(TenantId::default(), Arc::new(ManualClock::default()), None, 1 << 30)
+}
+
+struct Batches(std::vec::IntoIter<SeriesBatch>);
+
+impl SeriesStream for Batches {
+    fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
+        Ok(self.0.next())
+    }
+}
+
+impl Source for Memory {
+    fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
+        let mut selected: Vec<SelectedSeries> = self
+            .series
+            .iter()
+            .filter(|(labels, _)| matches_all(request.matchers, labels))
+            .map(|(labels, samples)| SelectedSeries {
+                id: labels.id(),
+                labels: labels.clone(),
+                chunks: samples
+                    .chunks(SMALL)
+                    .map(encoded)
+                    .filter(|c| request.range.overlaps(TimeRange { start_ms: c.min_ms, end_ms: c.max_ms }))
+                    .collect(),
+            })
+            .filter(|series| !series.chunks.is_empty())
+            .collect();
+        selected.sort_by_key(|series| series.id);
+        let mut batches = Vec::new();
+        for series in selected.chunks(SMALL) {
+            batches.push(SeriesBatch { series: series.to_vec(), reservation: context.reserve(1)? });
+        }
+        Ok(Box::new(Batches(batches.into_iter())))
+    }
+
+    fn series(&self, _: &Context, _: &[Vec<Matcher>], _: TimeRange, _: usize) -> Result<Vec<Labels>> {
+        Ok(self.series.iter().map(|(labels, _)| labels.clone()).collect())
+    }
+
+    fn label_names(&self, _: &Context, _: &[Vec<Matcher>], _: TimeRange, _: usize) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn label_values(&self, _: &Context, _: &str, _: &[Vec<Matcher>], _: TimeRange, _: usize) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+fn encoded(samples: &[(i64, f64)]) -> EncodedChunk {
+    let mut builder = ChunkBuilder::default();
+    for (time_ms, value) in samples {
+        builder.push(*time_ms, *value);
+    }
+    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), bytes: builder.encode().into() }
+}
