@@ -4,7 +4,9 @@
 //! ([`env::Env`]).
 
 pub mod block;
+pub mod bucket;
 pub mod chunk;
+pub mod compact;
 pub mod context;
 pub mod disk;
 pub mod env;

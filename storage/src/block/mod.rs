@@ -6,6 +6,7 @@ mod reader;
 mod writer;
 
 pub use meta::BlockMeta;
+pub(crate) use meta::parse_ulid;
 pub use reader::{Block, BlockSeriesRef, TenantBlock};
 pub use writer::BlockWriter;
 

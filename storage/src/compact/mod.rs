@@ -1,0 +1,3 @@
+//! What happens to blocks after they were sealed. Today: [`retention`].
+
+pub mod retention;
