@@ -45,12 +45,12 @@ impl SeriesReader {
     ) -> Result<Option<T>, QueryError> {
         exec.check()?;
         loop {
-            if let Some((batch, next)) = &mut self.batch {
-                if let Some(series) = batch.series.get(*next) {
-                    *next += 1;
-                    let (times, values) = self.decoder.decode(&series.chunks, self.range)?;
-                    return take(series, times, values).map(Some);
-                }
+            if let Some((batch, next)) = &mut self.batch
+                && let Some(series) = batch.series.get(*next)
+            {
+                *next += 1;
+                let (times, values) = self.decoder.decode(&series.chunks, self.range)?;
+                return take(series, times, values).map(Some);
             }
             // The old batch goes first: its memory counts against the budget of the next.
             self.batch = None;

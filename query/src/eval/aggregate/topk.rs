@@ -23,11 +23,10 @@ pub(super) fn evaluate(
     grid: Grid,
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     let k = parameter(exec, k, grid)?;
-    let most = k.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most < 1.0 {
+    check_k(&k)?;
+    if k.iter().all(|k| *k < 1.0) {
         return Ok(Vec::new());
     }
-    check_k(&k, most)?;
     let mut series: Vec<SeriesColumn> = Vec::new();
     let mut input = open(exec, &node.input, grid)?;
     while let Some(next) = input.next()? {
@@ -84,13 +83,13 @@ fn ordered(
     order.into_iter().filter_map(|i| series.get_mut(i).and_then(Option::take)).collect()
 }
 
-fn check_k(k: &[f64], most: f64) -> Result<(), QueryError> {
+fn check_k(k: &[f64]) -> Result<(), QueryError> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if k.iter().any(|k| k.is_nan()) {
         return Err(QueryError::execution("Parameter value is NaN"));
     }
-    let least = k.iter().copied().fold(f64::INFINITY, f64::min);
-    if least <= -LIMIT {
+    let (least, most) = k.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), k| (l.min(*k), m.max(*k)));
+    if most >= 1.0 && least <= -LIMIT {
         return Err(QueryError::execution(format!("Scalar value {} underflows int64", number::go_g(least))));
     }
     if most >= LIMIT {

@@ -178,8 +178,8 @@ fn interpolated(q: f64, buckets: &[Bucket]) -> f64 {
         return f64::NAN;
     }
     let mut rank = q * last.count;
-    // Not `partition_point` on `count < rank`: where counts are NaN, the comparison that Prometheus makes decides.
-    let at = finite.partition_point(|bucket| !(bucket.count >= rank));
+    // A bucket with a NaN count counts as one below the rank, as in Prometheus.
+    let at = finite.partition_point(|bucket| bucket.count < rank || bucket.count.is_nan() || rank.is_nan());
     let Some(bucket) = finite.get(at) else { return highest.upper };
     let (mut lower, mut count) = (0.0, bucket.count);
     match at.checked_sub(1).and_then(|before| finite.get(before)) {
