@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod chunk;
 pub mod compact;
 pub mod context;
+pub mod db;
 pub mod disk;
 pub mod env;
 pub mod error;

@@ -1,0 +1,143 @@
+//! Series, label names and label values, without touching samples.
+
+use std::collections::BTreeSet;
+
+use roaring::RoaringBitmap;
+
+use super::{Db, damage};
+use crate::context::Context;
+use crate::error::Result;
+use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
+use crate::model::time::TimeRange;
+
+/// Labels are counted against the query's budget in steps of this many items.
+const CHECK_EVERY: usize = 1024;
+
+impl Db {
+    /// Label sets of the series that match any of `selectors` (none: all series) and have samples near `range`: sorted,
+    /// without duplicates, at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// The context's; damage that touches the range.
+    pub fn series(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Labels>> {
+        let mut found = BTreeSet::new();
+        let mut reservations = Vec::new();
+        let mut bytes = 0;
+        let mut add = |labels: Labels| -> Result<()> {
+            bytes += 2 * labels.as_bytes().len() + 64;
+            found.insert(labels);
+            if found.len() % CHECK_EVERY == 0 {
+                context.check()?;
+                reservations.push(context.reserve(std::mem::take(&mut bytes) as u64)?);
+            }
+            Ok(())
+        };
+        self.visit(context, selectors, range, |head, blocks| {
+            if let Some((index, present)) = head {
+                present.iter().filter_map(|dense| index.labels(dense)).cloned().try_for_each(&mut add)?;
+            }
+            if let Some((part, matchers)) = blocks {
+                for series in part.select(matchers, range)? {
+                    add(part.series(series)?.0)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(truncated(found, limit))
+    }
+
+    /// Names of the labels of those series, sorted.
+    ///
+    /// # Errors
+    /// As for [`Db::series`].
+    pub fn label_names(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let mut found = BTreeSet::new();
+        self.visit(context, selectors, range, |head, blocks| {
+            if let Some((index, present)) = head {
+                found.extend(index.postings().label_names(Some(present)));
+            }
+            if let Some((part, matchers)) = blocks {
+                found.extend(part.label_names(matchers, range)?);
+            }
+            Ok(())
+        })?;
+        Ok(truncated(found, limit))
+    }
+
+    /// Values of the label `name` of those series, sorted.
+    ///
+    /// # Errors
+    /// As for [`Db::series`].
+    pub fn label_values(
+        &self,
+        context: &Context,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let mut found = BTreeSet::new();
+        self.visit(context, selectors, range, |head, blocks| {
+            if let Some((index, present)) = head {
+                found.extend(index.postings().label_values(name, Some(present)));
+            }
+            if let Some((part, matchers)) = blocks {
+                found.extend(part.label_values(name, matchers, range)?);
+            }
+            Ok(())
+        })?;
+        Ok(truncated(found, limit))
+    }
+
+    /// Calls `visit` for each selector and each place that may hold its series.
+    fn visit(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        mut visit: impl FnMut(
+            Option<(&crate::head::TenantIndex, &RoaringBitmap)>,
+            Option<(&crate::block::TenantBlock, &[Matcher])>,
+        ) -> Result<()>,
+    ) -> Result<()> {
+        damage::check(&self.damage.lock(), range)?;
+        let tenant = context.tenant();
+        let snapshot = self.snapshot(range);
+        let everything = [Vec::new()];
+        for matchers in if selectors.is_empty() { &everything[..] } else { selectors } {
+            context.check()?;
+            if let Some(head) = self.head.tenant(tenant) {
+                let index = head.index();
+                let matching = index.postings().select(matchers);
+                let mut present = RoaringBitmap::new();
+                for partition in &snapshot.partitions {
+                    present |= partition.overlapping(tenant, &matching, range);
+                }
+                visit(Some((&index, &present)), None)?;
+            }
+            for part in snapshot.blocks.iter().filter_map(|block| block.tenant(tenant)) {
+                context.check()?;
+                visit(None, Some((&part, matchers)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn truncated<T: Ord>(found: BTreeSet<T>, limit: usize) -> Vec<T> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    found.into_iter().take(limit).collect()
+}

@@ -1,0 +1,160 @@
+//! The store of one node: WAL, head, blocks and catalog behind a few verbs.
+//!
+//! ```text
+//! append ─▶ WAL (fsync) ─▶ head ─▶ seal ─▶ block ─▶ catalog          select ─▶ head ∪ blocks
+//! ```
+
+mod commit;
+mod damage;
+mod labels;
+mod publication;
+mod recover;
+mod seal;
+mod select;
+mod stats;
+
+pub use damage::Damage;
+pub use stats::DbStats;
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::block::Block;
+use crate::env::Env;
+use crate::error::Result;
+use crate::head::Head;
+use crate::model::tenant::TenantId;
+use crate::write::MetadataEntry;
+use commit::{Pending, Writer};
+use publication::Publication;
+use stats::Counters;
+
+/// How a store behaves.
+#[derive(Clone, Debug)]
+pub struct DbOptions {
+    /// Blocks whose newest sample is older are dropped; 0: never.
+    pub retention_ms: i64,
+    /// Most series in the head over all tenants; beyond it writes of new series are refused for now.
+    pub head_series_max: usize,
+    /// Most tenants.
+    pub tenants_max: usize,
+    /// Space on the disk that writes may not take, so that a seal can still be written; 0: no check.
+    pub disk_reserve_bytes: u64,
+    /// A new WAL segment begins when the current one is this large.
+    pub segment_bytes: u64,
+    /// The late partition is sealed when it has taken this many samples.
+    pub late_samples_max: u64,
+    /// Answer for ranges whose samples are lost, from now on.
+    pub accept_loss: bool,
+}
+
+impl Default for DbOptions {
+    fn default() -> Self {
+        DbOptions {
+            retention_ms: 15 * 24 * 3_600_000,
+            head_series_max: 10_000_000,
+            tenants_max: 10_000,
+            disk_reserve_bytes: 256 << 20,
+            segment_bytes: 128 << 20,
+            late_samples_max: 50_000_000,
+            accept_loss: false,
+        }
+    }
+}
+
+/// The places in a data directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    pub(crate) root: PathBuf,
+    pub(crate) wal: PathBuf,
+    pub(crate) blocks: PathBuf,
+    pub(crate) catalog: PathBuf,
+    pub(crate) quarantine: PathBuf,
+}
+
+/// An open store. All calls block, and may come from any thread.
+pub struct Db {
+    paths: Paths,
+    env: Env,
+    options: DbOptions,
+    head: Head,
+    head_series: AtomicUsize,
+    blocks: ArcSwap<Vec<Block>>,
+    catalog: Publication,
+    queue: Mutex<VecDeque<Pending>>,
+    writer: Mutex<Writer>,
+    /// Held by whoever seals or drops blocks.
+    maintenance: Mutex<()>,
+    damage: Mutex<Vec<Damage>>,
+    counters: Counters,
+    wal_segments: AtomicU64,
+    poison: OnceLock<String>,
+    last_retention_ms: AtomicI64,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl Db {
+    /// Opens the data directory `dir`, making it if absent, and recovers everything that was acknowledged.
+    ///
+    /// # Errors
+    /// Another process uses the directory; the disk's; a catalog that cannot be read.
+    pub fn open(dir: PathBuf, env: Env, options: DbOptions) -> Result<Db> {
+        let paths = Paths {
+            wal: dir.join("wal"),
+            blocks: dir.join("blocks"),
+            catalog: dir.join("catalog"),
+            quarantine: dir.join("quarantine"),
+            root: dir,
+        };
+        recover::open(paths, env, options)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "called once, by recovery, with all that it found")]
+    fn assemble(
+        paths: Paths,
+        env: Env,
+        options: DbOptions,
+        lock: Box<dyn Any + Send + Sync>,
+        catalog: Publication,
+        head: Head,
+        blocks: Vec<Block>,
+        damage: Vec<Damage>,
+        writer: Writer,
+    ) -> Db {
+        let last_retention_ms = AtomicI64::new(env.clock.now_ms());
+        Db {
+            paths,
+            env,
+            options,
+            head,
+            head_series: AtomicUsize::new(0),
+            blocks: ArcSwap::from_pointee(blocks),
+            catalog,
+            queue: Mutex::default(),
+            writer: Mutex::new(writer),
+            maintenance: Mutex::default(),
+            damage: Mutex::new(damage),
+            counters: Counters::default(),
+            wal_segments: AtomicU64::new(0),
+            poison: OnceLock::new(),
+            last_retention_ms,
+            _lock: lock,
+        }
+    }
+
+    /// Metadata of a tenant's metric families.
+    pub fn metadata(&self, tenant: &TenantId) -> BTreeMap<String, Vec<MetadataEntry>> {
+        self.head.tenant(tenant).map(|head| head.metadata()).unwrap_or_default()
+    }
+
+    /// What is lost and known to be.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.damage.lock().clone()
+    }
+}

@@ -1,0 +1,274 @@
+//! Opening a data directory.
+//!
+//! 1. Lock it, load the catalog (or write the first one).
+//! 2. Blocks: remove unfinished ones; publish whole ones that no catalog names yet (a crash came between
+//!    rename and catalog); open the rest. A damaged block is moved to `quarantine/`.
+//! 3. WAL: find what is whole, cut the torn tail, keep damaged bytes in `quarantine/`.
+//! 4. Replay into the head what no block holds yet.
+//! 5. Begin a new segment.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use ulid::Ulid;
+
+use super::commit::Writer;
+use super::damage::{self, Damage};
+use super::publication::Publication;
+use super::{Db, DbOptions, Paths};
+use crate::block::{Block, block_dir, list_blocks, remove_unfinished};
+use crate::disk::Disk;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::head::{Head, Partition, PartitionId, PartitionKind};
+use crate::model::labels::{Labels, SeriesId};
+use crate::model::sample::Sample;
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+use crate::wal::record::{Record, RecordReader};
+use crate::wal::scan::{Gap, Scan, Segment, apply_cuts, scan};
+use crate::wal::writer::WalWriter;
+
+/// The blocks of a data directory, and what is wrong with them.
+pub(super) struct OpenedBlocks {
+    pub(super) blocks: Vec<Block>,
+    damage: Vec<Damage>,
+    lost: Vec<Ulid>,
+}
+
+/// What a replay made.
+struct Replay<'a> {
+    env: &'a Env,
+    head: &'a Head,
+    sealed: &'a HashSet<PartitionId>,
+    partitions: HashMap<PartitionId, Arc<Partition>>,
+    /// References of the segment that is being replayed, per tenant.
+    references: HashMap<TenantId, HashMap<u32, u32>>,
+    partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
+    orphans: u64,
+    orphan_range: TimeRange,
+}
+
+/// Opens the data directory `paths`.
+pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
+    let disk = Arc::clone(&env.disk);
+    for dir in [&paths.root, &paths.wal, &paths.blocks, &paths.catalog, &paths.quarantine] {
+        disk.create_dir_all(dir)?;
+    }
+    let lock = disk.lock(&paths.root.join("lock"))?;
+    disk.sync_dir(&paths.root)?;
+    let catalog = Publication::open(&env, &paths.root)?;
+    let mut damage = damage::load(&*disk, &paths.quarantine)?;
+    let known = damage.len();
+    let OpenedBlocks { blocks, damage: of_blocks, lost } = open_blocks(&env, &paths, &catalog)?;
+    of_blocks.into_iter().for_each(|found| note(&mut damage, found));
+
+    let found = scan(&*disk, &paths.wal)?;
+    for gap in &found.gaps {
+        note(&mut damage, quarantine_gap(&*disk, &paths, &found, gap)?);
+    }
+    apply_cuts(&*disk, &paths.wal, &found)?;
+    let head = Head::default();
+    let sealed = blocks.iter().flat_map(|b| &b.meta().sources).filter_map(|source| source.parse().ok()).collect();
+    let mut replay = Replay::new(&env, &head, &sealed);
+    for segment in &found.segments {
+        replay.segment(segment)?;
+    }
+    if replay.orphans > 0 {
+        let range = replay.orphan_range;
+        let what = format!("{} samples in the write-ahead log whose series are not named", replay.orphans);
+        note(&mut damage, Damage { what, start_ms: range.start_ms, end_ms: range.end_ms, accepted: false });
+    }
+    let partitions_of = replay.partitions_of;
+    if options.accept_loss {
+        accept(&mut damage);
+        catalog.remove_blocks(&lost)?;
+    }
+    if damage.len() != known || options.accept_loss {
+        damage::store(&*disk, &paths.quarantine, &damage)?;
+    }
+    for loss in damage.iter().filter(|d| !d.accepted) {
+        tracing::error!(what = %loss.what, start_ms = loss.start_ms, end_ms = loss.end_ms, "damage: this range is not answered for");
+    }
+    let wal = WalWriter::create(disk, &paths.wal, found.last_number + 1, found.end, found.last_range)?;
+    let db = Db::assemble(paths, env, options, lock, catalog, head, blocks, damage, Writer::new(wal, partitions_of));
+    db.write_metadata(&mut db.writer.lock())?;
+    db.forget_sealed()?;
+    Ok(db)
+}
+
+/// Adds damage unless it is known.
+fn note(damage: &mut Vec<Damage>, found: Damage) {
+    if !damage.iter().any(|known| known.what == found.what) {
+        damage.push(found);
+    }
+}
+
+fn accept(damage: &mut [Damage]) {
+    for loss in damage.iter_mut().filter(|d| !d.accepted) {
+        tracing::warn!(what = %loss.what, start_ms = loss.start_ms, end_ms = loss.end_ms, "loss accepted");
+        loss.accepted = true;
+    }
+}
+
+fn open_blocks(env: &Env, paths: &Paths, catalog: &Publication) -> Result<OpenedBlocks> {
+    let disk = &env.disk;
+    let mut opened = OpenedBlocks { blocks: Vec::new(), damage: Vec::new(), lost: Vec::new() };
+    remove_unfinished(&**disk, &paths.blocks)?;
+    for ulid in list_blocks(&**disk, &paths.blocks)? {
+        if !catalog.lists(ulid) {
+            publish_found(env, paths, catalog, ulid)?;
+        }
+    }
+    for listed in catalog.blocks() {
+        let dir = block_dir(&paths.blocks, listed.ulid);
+        match Block::open(&**disk, &dir) {
+            Ok(block) => opened.blocks.push(block),
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(ulid = %listed.ulid, %error, "a block cannot be read");
+                quarantine_dir(&**disk, paths, &dir, listed.ulid)?;
+                let what = format!("block {}", listed.ulid);
+                let (start_ms, end_ms) = (listed.range.start_ms, listed.range.end_ms);
+                opened.damage.push(Damage { what, start_ms, end_ms, accepted: false });
+                opened.lost.push(listed.ulid);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(opened)
+}
+
+/// A block that was renamed into place but not named by a catalog: its samples may be nowhere else by now.
+fn publish_found(env: &Env, paths: &Paths, catalog: &Publication, ulid: Ulid) -> Result<()> {
+    let dir = block_dir(&paths.blocks, ulid);
+    match Block::open(&*env.disk, &dir) {
+        Ok(block) => {
+            tracing::info!(%ulid, "publishing a block that was finished before a crash");
+            catalog.add_block(block.meta())
+        }
+        Err(error @ Error::Corrupt { .. }) => {
+            // Its samples are still in the WAL: segments go only after the catalog names the block.
+            tracing::warn!(%ulid, %error, "moving an unpublished block aside that cannot be read");
+            quarantine_dir(&*env.disk, paths, &dir, ulid)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn quarantine_dir(disk: &dyn Disk, paths: &Paths, dir: &Path, ulid: Ulid) -> Result<()> {
+    if list_blocks(disk, &paths.blocks)?.contains(&ulid) {
+        let target = paths.quarantine.join(ulid.to_string());
+        disk.remove_dir_all(&target)?;
+        disk.rename(dir, &target)?;
+        disk.sync_dir(&paths.quarantine)?;
+        disk.sync_dir(&paths.blocks)?;
+    }
+    Ok(())
+}
+
+/// Keeps the unreadable bytes of the log beside the data.
+fn quarantine_gap(disk: &dyn Disk, paths: &Paths, scan: &Scan, gap: &Gap) -> Result<Damage> {
+    let name = format!("{:020}-{}-{}.wal", gap.segment, gap.bytes.start, gap.bytes.end);
+    let path = paths.quarantine.join(&name);
+    let segment = scan.segments.iter().find(|s| s.number == gap.segment);
+    if let Some(bytes) = segment.and_then(|s| s.bytes.get(gap.bytes.clone()))
+        && disk.read(&path)?.is_none()
+    {
+        let mut file = disk.create(&path)?;
+        file.write_all(bytes)?;
+        file.sync()?;
+        disk.sync_dir(&paths.quarantine)?;
+    }
+    let what = format!("write-ahead log segment {}, bytes {} to {}", gap.segment, gap.bytes.start, gap.bytes.end);
+    Ok(Damage { what, start_ms: gap.range.start_ms, end_ms: gap.range.end_ms, accepted: false })
+}
+
+impl<'a> Replay<'a> {
+    fn new(env: &'a Env, head: &'a Head, sealed: &'a HashSet<PartitionId>) -> Self {
+        Replay {
+            env,
+            head,
+            sealed,
+            partitions: HashMap::new(),
+            references: HashMap::new(),
+            partitions_of: BTreeMap::new(),
+            orphans: 0,
+            orphan_range: TimeRange::EMPTY,
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment) -> Result<()> {
+        self.references.clear();
+        self.partitions_of.entry(segment.number).or_default();
+        for payload in &segment.payloads {
+            let payload = segment.bytes.get(payload.clone()).unwrap_or_default();
+            for record in RecordReader::new(payload) {
+                let record = record.map_err(|error| Error::corrupt(segment.path.display().to_string(), error))?;
+                self.record(segment.number, record)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, segment: u64, record: Record<'_>) -> Result<()> {
+        let tenant = |name: &str| TenantId::parse(name).map_err(|e| Error::corrupt("write-ahead log", e));
+        match record {
+            Record::Series { tenant: name, reference, labels } => self.series(tenant(name)?, reference, labels),
+            Record::Samples { partition, .. } if self.sealed.contains(&partition) => Ok(()),
+            Record::Samples { tenant: name, partition, kind, series } => {
+                self.samples(segment, &tenant(name)?, (partition, kind), &series);
+                Ok(())
+            }
+            Record::Metadata { tenant: name, metadata } => {
+                if let Some(head) = self.head.tenant_or_insert(&tenant(name)?, usize::MAX) {
+                    head.add_metadata(&metadata);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn series(&mut self, tenant: TenantId, reference: u32, labels: &[u8]) -> Result<()> {
+        let id = SeriesId::of(labels);
+        let Some(head) = self.head.tenant_or_insert(&tenant, usize::MAX) else { return Ok(()) };
+        let known = head.index().find(id);
+        let dense = match known {
+            Some(dense) => Some(dense),
+            None => {
+                let labels = Labels::from_canonical(labels).map_err(|e| Error::corrupt("write-ahead log", e))?;
+                head.insert(id, labels)
+            }
+        };
+        if let Some(dense) = dense {
+            self.references.entry(tenant).or_default().insert(reference, dense);
+        }
+        Ok(())
+    }
+
+    fn samples(
+        &mut self,
+        segment: u64,
+        tenant: &TenantId,
+        (id, kind): (PartitionId, PartitionKind),
+        series: &[(u32, Vec<Sample>)],
+    ) {
+        let now_ms = self.env.clock.now_ms();
+        let head = self.head;
+        let partition =
+            self.partitions.entry(id).or_insert_with(|| head.add_partition(Partition::new(id, kind, now_ms)));
+        self.partitions_of.entry(segment).or_default().insert(id);
+        let references = self.references.get(tenant);
+        for (reference, samples) in series {
+            match references.and_then(|references| references.get(reference)) {
+                Some(&dense) => partition.append(tenant, samples.iter().map(|sample| (dense, *sample)), now_ms),
+                None => {
+                    self.orphans += samples.len() as u64;
+                    self.orphan_range =
+                        samples.iter().fold(self.orphan_range, |range, sample| range.including(sample.timestamp_ms));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Select over head and blocks.
+//!
+//! 1. Take the partitions of the head, then the list of blocks, in the direction in which data moves: what leaves the head
+//!    in between is in both, and joined.
+//! 2. Resolve the matchers in each into entries (id after `drop_labels`, source, number), and sort them by id.
+//! 3. Yield batch by batch: for each series the chunks of all sources.
+
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use super::{Db, damage};
+use crate::block::{Block, BlockSeriesRef};
+use crate::context::{Context, Reservation};
+use crate::error::Result;
+use crate::head::Partition;
+use crate::model::labels::{Labels, SeriesId};
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
+
+/// What a select reads; stays readable whatever is sealed or dropped meanwhile.
+pub(super) struct Snapshot {
+    pub(super) partitions: Vec<Arc<Partition>>,
+    pub(super) blocks: Vec<Block>,
+}
+
+/// One series in one source.
+struct Entry {
+    /// Of the labels after `drop_labels`.
+    id: SeriesId,
+    /// Of all labels.
+    full_id: SeriesId,
+    labels: Labels,
+    place: Place,
+}
+
+enum Place {
+    Head { dense: u32 },
+    Block { index: usize, series: BlockSeriesRef },
+}
+
+struct Stream {
+    context: Context,
+    snapshot: Snapshot,
+    range: TimeRange,
+    entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
+    _entries_reservation: Reservation,
+}
+
+impl Db {
+    /// Takes hold of everything that may hold samples of `range`: head first, then blocks.
+    pub(super) fn snapshot(&self, range: TimeRange) -> Snapshot {
+        let partitions = self.head.partitions_in(range);
+        let blocks = self.blocks.load().iter().filter(|b| b.meta().range.overlaps(range)).cloned().collect();
+        Snapshot { partitions, blocks }
+    }
+
+    /// The series that match, with all chunks that overlap the range. See [`SeriesStream`].
+    ///
+    /// # Errors
+    /// The context's; damage that touches the range.
+    pub fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
+        context.check()?;
+        damage::check(&self.damage.lock(), request.range)?;
+        let snapshot = self.snapshot(request.range);
+        let mut entries = self.head_entries(context, &snapshot, request);
+        for index in 0..snapshot.blocks.len() {
+            context.check()?;
+            block_entries(context.tenant(), &snapshot.blocks, index, request, &mut entries)?;
+        }
+        let reservation = context.reserve((entries.len() * (size_of::<Entry>() + 16)) as u64)?;
+        entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.full_id.cmp(&b.full_id)));
+        Ok(Box::new(Stream {
+            context: context.clone(),
+            snapshot,
+            range: request.range,
+            entries: entries.into_iter().peekable(),
+            _entries_reservation: reservation,
+        }))
+    }
+
+    fn head_entries(&self, context: &Context, snapshot: &Snapshot, request: SelectRequest<'_>) -> Vec<Entry> {
+        let tenant = context.tenant();
+        let Some(head) = self.head.tenant(tenant) else { return Vec::new() };
+        let index = head.index();
+        let matching = index.postings().select(request.matchers);
+        let mut present = roaring::RoaringBitmap::new();
+        for partition in &snapshot.partitions {
+            present |= partition.overlapping(tenant, &matching, request.range);
+        }
+        let entry = |dense| {
+            let labels = index.labels(dense)?;
+            Some(Entry::new(labels.clone(), request.drop_labels, None, Place::Head { dense }))
+        };
+        present.iter().filter_map(entry).collect()
+    }
+}
+
+impl Entry {
+    fn new(labels: Labels, drop_labels: &[String], full_id: Option<SeriesId>, place: Place) -> Self {
+        let full_id = full_id.unwrap_or_else(|| labels.id());
+        if drop_labels.is_empty() {
+            return Entry { id: full_id, full_id, labels, place };
+        }
+        let labels = labels.without(|name| drop_labels.iter().any(|drop| drop == name));
+        Entry { id: labels.id(), full_id, labels, place }
+    }
+}
+
+fn block_entries(
+    tenant: &TenantId,
+    blocks: &[Block],
+    index: usize,
+    request: SelectRequest<'_>,
+    entries: &mut Vec<Entry>,
+) -> Result<()> {
+    let Some(part) = blocks.get(index).and_then(|block| block.tenant(tenant)) else { return Ok(()) };
+    for series in part.select(request.matchers, request.range)? {
+        let (labels, id) = part.series(series)?;
+        entries.push(Entry::new(labels, request.drop_labels, Some(id), Place::Block { index, series }));
+    }
+    Ok(())
+}
+
+impl Stream {
+    fn chunks(&self, place: &Place) -> Result<Vec<EncodedChunk>> {
+        let tenant = self.context.tenant();
+        match place {
+            Place::Head { dense } => {
+                let partitions = self.snapshot.partitions.iter();
+                Ok(partitions.flat_map(|partition| partition.chunks(tenant, *dense, self.range)).collect())
+            }
+            Place::Block { index, series } => {
+                let part = self.snapshot.blocks.get(*index).and_then(|block| block.tenant(tenant));
+                part.map_or(Ok(Vec::new()), |part| part.chunks(*series, self.range))
+            }
+        }
+    }
+
+    /// The next series: all entries of one full id.
+    fn next_series(&mut self) -> Result<Option<SelectedSeries>> {
+        let Some(first) = self.entries.next() else { return Ok(None) };
+        let mut chunks = self.chunks(&first.place)?;
+        while let Some(more) = self.entries.next_if(|entry| entry.id == first.id && entry.full_id == first.full_id) {
+            chunks.extend(self.chunks(&more.place)?);
+        }
+        chunks.sort_by_key(|chunk| chunk.min_ms);
+        Ok(Some(SelectedSeries { id: first.id, labels: first.labels, chunks }))
+    }
+}
+
+impl SeriesStream for Stream {
+    fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
+        let mut series = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_TARGET_BYTES {
+            self.context.check()?;
+            let Some(next) = self.next_series()? else { break };
+            if next.chunks.is_empty() {
+                continue;
+            }
+            bytes += size_of::<SelectedSeries>() + next.labels.as_bytes().len();
+            bytes += next.chunks.iter().map(|c| size_of::<EncodedChunk>() + c.bytes.len()).sum::<usize>();
+            series.push(next);
+        }
+        if series.is_empty() {
+            return Ok(None);
+        }
+        let reservation = self.context.reserve(bytes as u64)?;
+        Ok(Some(SeriesBatch { series, reservation }))
+    }
+}
+
+impl super::Db {
+    /// A new ULID: the time, and 80 random bits.
+    pub(super) fn new_ulid(&self) -> Ulid {
+        let now_ms = u64::try_from(self.env.clock.now_ms()).unwrap_or(0);
+        Ulid::from_parts(now_ms, self.env.random.next_u128())
+    }
+}

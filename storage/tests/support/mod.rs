@@ -1,0 +1,8 @@
+//! What the tests of this crate share.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test binary uses its own part; a failed unwrap fails the test"
+)]
+
+pub mod sim_disk;
