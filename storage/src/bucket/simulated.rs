@@ -1,1 +1,167 @@
+//! A bucket in memory that several writers use in an order drawn from a seed, with faults: answers get lost, puts fail,
+//! puts arrive late. The same seed gives the same run: of the writers, each on a thread of its own, only one runs at a
+//! time, and at each call on the bucket the seed says who goes on.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use super::{Bucket, ObjectMeta};
+use crate::env::{Random, SeededRandom};
+use crate::error::{Error, Result};
+
+/// What the writers share.
+#[derive(Debug)]
+pub(super) struct World {
+    state: Mutex<State>,
+    turn: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    objects: BTreeMap<String, Bytes>,
+    /// Puts that were answered with an error and are still under way.
+    delayed: Vec<(String, Bytes)>,
+    random: SeededRandom,
+    /// Of 100 calls, so many fail.
+    faults: u128,
+    writers: usize,
+    waiting: BTreeSet<usize>,
+    turn_of: Option<usize>,
+}
+
+/// One writer's view.
+#[derive(Debug)]
+pub(super) struct SimulatedBucket {
+    world: Arc<World>,
+    writer: usize,
+}
+
+impl World {
+    /// A world for so many writers, each of which must be taken with [`World::writer`] and dropped at its end.
+    pub(super) fn new(seed: u64, writers: usize, faults: u128) -> Arc<Self> {
+        let state = State {
+            objects: BTreeMap::new(),
+            delayed: Vec::new(),
+            random: SeededRandom::new(seed << 32),
+            faults,
+            writers,
+            waiting: BTreeSet::new(),
+            turn_of: None,
+        };
+        Arc::new(World { state: Mutex::new(state), turn: Condvar::new() })
+    }
+
+    pub(super) fn writer(self: &Arc<Self>, writer: usize) -> SimulatedBucket {
+        SimulatedBucket { world: Arc::clone(self), writer }
+    }
+
+    /// What is in the bucket at the end, with all that was under way.
+    pub(super) fn objects(&self) -> BTreeMap<String, Bytes> {
+        let mut state = self.state.lock().unwrap();
+        while !state.delayed.is_empty() {
+            state.deliver();
+        }
+        state.objects.clone()
+    }
+}
+
+impl State {
+    fn draw(&self, below: u128) -> u128 {
+        self.random.next_u128() % below
+    }
+
+    fn put(&mut self, key: &str, bytes: Bytes) -> bool {
+        let absent = !self.objects.contains_key(key);
+        if absent {
+            self.objects.insert(key.to_owned(), bytes);
+        }
+        absent
+    }
+
+    fn deliver(&mut self) {
+        if !self.delayed.is_empty() {
+            let at = self.draw(self.delayed.len() as u128) as usize;
+            let (key, bytes) = self.delayed.remove(at);
+            self.put(&key, bytes);
+        }
+    }
+
+    /// Once all writers wait, lets one go on.
+    fn choose(&mut self) {
+        if self.turn_of.is_none() && self.waiting.len() == self.writers && self.writers > 0 {
+            let at = self.draw(self.writers as u128) as usize;
+            self.turn_of = self.waiting.iter().nth(at).copied();
+        }
+    }
+}
+
+impl SimulatedBucket {
+    fn wait_for_turn(&self) -> MutexGuard<'_, State> {
+        let mut state = self.world.state.lock().unwrap();
+        state.waiting.insert(self.writer);
+        state.choose();
+        self.world.turn.notify_all();
+        while state.turn_of != Some(self.writer) {
+            state = self.world.turn.wait(state).unwrap();
+        }
+        state.turn_of = None;
+        state.waiting.remove(&self.writer);
+        if state.draw(4) == 0 {
+            state.deliver();
+        }
+        state
+    }
+
+    fn fault(state: &State) -> bool {
+        state.draw(100) < state.faults
+    }
+}
+
+impl Drop for SimulatedBucket {
+    fn drop(&mut self) {
+        let mut state = self.world.state.lock().unwrap();
+        state.writers -= 1;
+        state.choose();
+        self.world.turn.notify_all();
+    }
+}
+
+fn lost() -> Error {
+    Error::Overloaded("the simulated bucket's answer is lost".into())
+}
+
+impl Bucket for SimulatedBucket {
+    fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<bool> {
+        let mut state = self.wait_for_turn();
+        if !Self::fault(&state) {
+            return Ok(state.put(key, bytes));
+        }
+        match state.draw(3) {
+            0 => {}
+            1 => drop(state.put(key, bytes)),
+            _ => state.delayed.push((key.to_owned(), bytes)),
+        }
+        Err(lost())
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        let state = self.wait_for_turn();
+        if Self::fault(&state) { Err(lost()) } else { Ok(state.objects.get(key).cloned()) }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
+        let state = self.wait_for_turn();
+        if Self::fault(&state) {
+            return Err(lost());
+        }
+        let objects = state.objects.iter().filter(|(key, _)| key.starts_with(prefix));
+        Ok(objects.map(|(key, bytes)| ObjectMeta { key: key.clone(), size_bytes: bytes.len() as u64 }).rev().collect())
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        self.wait_for_turn().objects.remove(key);
+        Ok(())
+    }
+}

@@ -1,1 +1,97 @@
+//! One suite for every bucket.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::simulated::World;
+use super::{Bucket, DirectoryBucket};
+use crate::disk::RealDisk;
+use crate::env::{Env, ManualClock, SeededRandom};
+
+fn keeps_its_promises(bucket: &dyn Bucket) {
+    let keys = |prefix: &str| {
+        let mut keys: Vec<_> = bucket.list(prefix).unwrap().into_iter().map(|o| (o.key, o.size_bytes)).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(bucket.get("a/x").unwrap(), None);
+    assert!(keys("a/").is_empty());
+    bucket.delete("a/x").unwrap();
+    assert!(bucket.put_if_absent("a/x", Bytes::from_static(b"one")).unwrap());
+    assert!(!bucket.put_if_absent("a/x", Bytes::from_static(b"another")).unwrap());
+    assert!(bucket.put_if_absent("a/deep/y", Bytes::new()).unwrap());
+    assert!(bucket.put_if_absent("b/x", Bytes::from_static(b"22")).unwrap());
+    assert_eq!(bucket.get("a/x").unwrap().unwrap(), "one");
+    assert_eq!(bucket.get("a/deep/y").unwrap().unwrap(), "");
+    assert_eq!(keys("a/"), [("a/deep/y".to_owned(), 0), ("a/x".to_owned(), 3)]);
+    bucket.delete("a/x").unwrap();
+    assert_eq!(bucket.get("a/x").unwrap(), None);
+    assert!(bucket.put_if_absent("a/x", Bytes::from_static(b"two")).unwrap());
+    assert_eq!(bucket.get("a/x").unwrap().unwrap(), "two");
+}
+
+pub(super) fn env(seed: u64) -> (Env, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(1_000_000));
+    let env = Env { clock: clock.clone(), random: Arc::new(SeededRandom::new(seed << 32)), disk: Arc::new(RealDisk) };
+    (env, clock)
+}
+
+pub(super) fn directory(root: &Path) -> DirectoryBucket {
+    DirectoryBucket::open(&env(1).0, root).unwrap()
+}
+
+#[test]
+fn a_directory_keeps_its_promises() {
+    let temp = tempfile::tempdir().unwrap();
+    let bucket = directory(&temp.path().join("new/bucket"));
+    keeps_its_promises(&bucket);
+    let left: Vec<_> = RealDisk.list_names(&temp.path().join("new/bucket"));
+    assert_eq!(left, ["a", "b"], "no temporary file stays");
+    std::fs::write(temp.path().join("new/bucket/.put-00"), b"x").unwrap();
+    bucket.remove_leftovers().unwrap();
+    assert_eq!(RealDisk.list_names(&temp.path().join("new/bucket")), ["a", "b"]);
+}
+
+#[test]
+fn the_simulated_bucket_keeps_its_promises() {
+    keeps_its_promises(&World::new(1, 1, 0).writer(0));
+}
+
+#[test]
+fn of_many_writers_of_a_name_one_wins() {
+    let temp = tempfile::tempdir().unwrap();
+    let bucket = directory(temp.path());
+    for round in 0..20 {
+        let key = format!("catalog/{round}");
+        let put = |writer: usize| bucket.put_if_absent(&key, Bytes::from(format!("by {writer}"))).unwrap();
+        let wins: Vec<bool> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..6).map(|writer| scope.spawn(move || put(writer))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(wins.iter().filter(|won| **won).count(), 1);
+        let winner = wins.iter().position(|won| *won).unwrap();
+        assert_eq!(bucket.get(&key).unwrap().unwrap(), format!("by {winner}"));
+    }
+}
+
+#[test]
+fn keys_stay_within_the_bucket() {
+    let temp = tempfile::tempdir().unwrap();
+    let bucket = directory(temp.path());
+    for key in ["../x", "/etc/passwd", "a/../../x", "", ".put-1", "a//b"] {
+        assert!(bucket.put_if_absent(key, Bytes::new()).is_err(), "{key}");
+        assert!(bucket.get(key).is_err() && bucket.delete(key).is_err(), "{key}");
+    }
+}
+
+trait ListNames {
+    fn list_names(&self, dir: &Path) -> Vec<String>;
+}
+
+impl ListNames for RealDisk {
+    fn list_names(&self, dir: &Path) -> Vec<String> {
+        crate::disk::Disk::list(self, dir).unwrap().into_iter().map(|entry| entry.name).collect()
+    }
+}

@@ -188,7 +188,7 @@ impl Postings for TenantIndex {
         Ok(self.symbols.find(name).and_then(|symbol| self.labels.find_name(symbol)))
     }
 
-    fn name_series<'a>(&'a self, name: NameRecord) -> Result<Cow<'a, RoaringBitmap>> {
+    fn name_series(&self, name: NameRecord) -> Result<Cow<'_, RoaringBitmap>> {
         self.read(name.any)
     }
 
@@ -200,7 +200,7 @@ impl Postings for TenantIndex {
         })
     }
 
-    fn value<'a>(&'a self, name: NameRecord, value: &str) -> Result<Option<ValueRecord>> {
+    fn value(&self, name: NameRecord, value: &str) -> Result<Option<ValueRecord>> {
         let Some(symbol) = self.symbols.find(value) else {
             return Ok(None);
         };
@@ -209,7 +209,7 @@ impl Postings for TenantIndex {
         Ok(self.labels.value(at).filter(|value| in_name && value.symbol == symbol))
     }
 
-    fn value_series<'a>(&'a self, value: ValueRecord) -> Result<Cow<'a, RoaringBitmap>> {
+    fn value_series(&self, value: ValueRecord) -> Result<Cow<'_, RoaringBitmap>> {
         self.read(value.series)
     }
 

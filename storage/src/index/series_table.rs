@@ -36,7 +36,8 @@ impl SeriesTable {
     /// chunks cover.
     pub(super) fn check(&self, symbols: u32, chunks_bytes: u64) -> Option<TimeRange> {
         let mut range = TimeRange::EMPTY;
-        let (mut previous, mut pairs): (Vec<(u32, u32)>, Vec<(u32, u32)>) = (Vec::new(), Vec::new());
+        let mut previous: Vec<(u32, u32)> = Vec::new();
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
         let mut end = 0;
         for series in 0..self.count {
             let (entry, entry_end) = self.entry_from(series)?;

@@ -219,7 +219,7 @@ impl Translator<'_> {
             return Ok(());
         }
         self.output.push('?');
-        while let Some(c) = self.input.next() {
+        for c in self.input.by_ref() {
             self.output.push(c);
             match c {
                 'i' | 'm' | 's' | 'U' | '-' => {}
