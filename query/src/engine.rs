@@ -146,6 +146,7 @@ impl Engine {
             lookback_ms: self.options.lookback_ms,
             limit: SampleLimit::new(self.options.max_samples),
             remarks: Remarks::default().into(),
+            kept: Default::default(),
         }
     }
 }
@@ -166,6 +167,7 @@ fn instant_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<
     let mut operator = eval::open(exec, node, grid)?;
     while let Some(SeriesColumn { labels, column }) = operator.next()? {
         exec.limit.hold_more(&mut held, 1)?;
+        exec.keep_labels(&labels)?;
         out.extend(column.samples().map(|(_, value)| VectorSample {
             labels: labels.clone(),
             time_ms: grid.start_ms,
@@ -190,6 +192,7 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
         match known.get(&labels).and_then(|&at| out.get_mut(at)) {
             Some(series) => merge(series, times_ms, values),
             None => {
+                exec.keep_labels(&labels)?;
                 known.insert(labels.clone(), out.len());
                 out.push(Series { labels, times_ms, values });
             }

@@ -29,6 +29,11 @@ impl Steps {
         steps
     }
 
+    /// How much memory the set takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.words.len() * 8
+    }
+
     /// Whether `step` is in the set.
     #[inline]
     pub(crate) fn get(&self, step: usize) -> bool {

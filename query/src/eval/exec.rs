@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-use marigram_storage::context::Context;
+use marigram_storage::context::{Context, Reservation};
+use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
@@ -65,6 +66,14 @@ pub(crate) struct Exec<'q> {
     pub(crate) lookback_ms: i64,
     pub(crate) limit: SampleLimit,
     pub(crate) remarks: RefCell<Remarks>,
+    pub(crate) kept: RefCell<Kept>,
+}
+
+/// Memory that a query keeps to its end besides samples: labels of results, of groups, of what is hashed.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    reservations: Vec<Reservation>,
+    left_bytes: u64,
 }
 
 impl Exec<'_> {
@@ -72,6 +81,28 @@ impl Exec<'_> {
     pub(crate) fn column(&self, grid: Grid) -> Result<Column, QueryError> {
         let held = self.limit.hold(grid.steps)?;
         Ok(Column { values: vec![0.0; grid.steps], present: Steps::none(grid.steps), held })
+    }
+
+    /// Counts bytes that are kept to the query's end against its memory budget.
+    pub(crate) fn keep_bytes(&self, bytes: usize) -> Result<(), QueryError> {
+        /// Taken from the budget at a time, so that most calls cost a subtraction.
+        const PORTION_BYTES: u64 = 64 << 10;
+        let bytes = bytes as u64;
+        let mut kept = self.kept.borrow_mut();
+        if kept.left_bytes < bytes {
+            let portion = bytes.max(PORTION_BYTES);
+            kept.reservations.push(self.context.reserve(portion)?);
+            kept.left_bytes += portion;
+        }
+        kept.left_bytes -= bytes;
+        Ok(())
+    }
+
+    /// Counts labels that are kept to the query's end.
+    pub(crate) fn keep_labels(&self, labels: &Labels) -> Result<(), QueryError> {
+        /// About what a label set costs besides its bytes, in an `Arc` and in a slot of a map.
+        const OVERHEAD_BYTES: usize = 64;
+        self.keep_bytes(labels.as_bytes().len() + OVERHEAD_BYTES)
     }
 
     /// Ends the query when its deadline has passed or it was cancelled.

@@ -35,6 +35,7 @@ impl Operator for Guard<'_> {
         let Some(series) = self.input.next()? else { return Ok(None) };
         match self.seen.entry(series.labels.id()) {
             Entry::Vacant(entry) => {
+                self.exec.keep_bytes(32 + series.column.present.size_bytes())?;
                 entry.insert(series.column.present.clone());
             }
             Entry::Occupied(mut entry) => {

@@ -18,20 +18,23 @@ use crate::error::QueryError;
 use crate::plan::{MatrixNode, Moment, ScalarNode};
 use crate::value::Series;
 
+/// How many samples functions look at before the deadline is checked again.
+const SAMPLES_BETWEEN_CHECKS: usize = 1 << 20;
+
 /// The raw samples of series after series.
 struct SampleReader<'q> {
     exec: &'q Exec<'q>,
-    from: From,
+    from: From<'q>,
     window: Moment,
     range_ms: i64,
     times: Vec<i64>,
     values: Vec<f64>,
 }
 
-enum From {
+enum From<'q> {
     Nothing,
     Store(Box<SeriesReader>),
-    Subquery(Box<Subquery>),
+    Subquery(Box<Subquery<'q>>),
 }
 
 impl<'q> SampleReader<'q> {
@@ -76,8 +79,9 @@ impl<'q> SampleReader<'q> {
     }
 
     /// Calls `f` with the window of every step that holds a sample.
-    fn windows(&self, grid: Grid, mut f: impl FnMut(usize, Window<'_>)) {
+    fn windows(&self, grid: Grid, mut f: impl FnMut(usize, Window<'_>)) -> Result<(), QueryError> {
         let (mut from, mut to) = (0, 0);
+        let mut seen = 0;
         for step in 0..grid.steps {
             let time_ms = grid.time_ms(step);
             let end_ms = self.window.of(time_ms);
@@ -90,9 +94,16 @@ impl<'q> SampleReader<'q> {
             }
             let (Some(times), Some(values)) = (self.times.get(from..to), self.values.get(from..to)) else { continue };
             if !times.is_empty() {
+                // Long windows at many steps are work that no series count bounds.
+                seen += times.len();
+                if seen > SAMPLES_BETWEEN_CHECKS {
+                    seen = 0;
+                    self.exec.check()?;
+                }
                 f(step, Window { times, values, start_ms, end_ms, range_ms: self.range_ms, time_ms, args: [0.0; 2] });
             }
         }
+        Ok(())
     }
 }
 
@@ -104,6 +115,8 @@ pub(super) struct RangeFunction<'q> {
     grid: Grid,
     /// Names go, and with them, perhaps, what kept two series apart; that is an error even where they never meet.
     seen: HashSet<SeriesId>,
+    /// The plan shows that no two series can become one.
+    stays_apart: bool,
 }
 
 impl<'q> RangeFunction<'q> {
@@ -115,7 +128,12 @@ impl<'q> RangeFunction<'q> {
         grid: Grid,
     ) -> Result<Self, QueryError> {
         let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<_, _>>()?;
-        Ok(RangeFunction { reader: SampleReader::open(exec, input, grid)?, function, args, grid, seen: HashSet::new() })
+        let stays_apart = match input {
+            MatrixNode::Select { select, .. } => select.has_one_name(),
+            MatrixNode::Subquery { inner, .. } => inner.is_unique_without_names(),
+        };
+        let reader = SampleReader::open(exec, input, grid)?;
+        Ok(RangeFunction { reader, function, args, grid, seen: HashSet::new(), stays_apart })
     }
 
     fn remark(&self, name: Option<&str>) {
@@ -147,14 +165,17 @@ impl Operator for RangeFunction<'_> {
                 if let Some(value) = kernel(&window) {
                     column.put(step, value);
                 }
-            });
+            })?;
             if column.present.is_empty() {
                 continue;
             }
             self.remark(labels.metric_name());
             let labels = if self.function.keeps_name { labels } else { labels.without(|name| name == METRIC_NAME) };
-            if !self.seen.insert(labels.id()) {
-                return Err(QueryError::same_labelset());
+            if !self.stays_apart {
+                exec.keep_bytes(32)?;
+                if !self.seen.insert(labels.id()) {
+                    return Err(QueryError::same_labelset());
+                }
             }
             return Ok(Some(SeriesColumn { labels, column }));
         }
@@ -185,7 +206,7 @@ impl Operator for AbsentOverTime<'_> {
         let mut missing = Steps::all(self.grid.steps);
         let mut reader = SampleReader::open(self.exec, self.input, self.grid)?;
         while !missing.is_empty() && reader.next()?.is_some() {
-            reader.windows(self.grid, |step, _| missing.unset(step));
+            reader.windows(self.grid, |step, _| missing.unset(step))?;
         }
         if missing.is_empty() {
             return Ok(None);
@@ -207,6 +228,7 @@ pub(super) fn materialise(exec: &Exec<'_>, node: &MatrixNode, time_ms: i64) -> R
             continue;
         }
         exec.limit.hold_more(&mut held, reader.times.len())?;
+        exec.keep_labels(&labels)?;
         out.push(Series { labels, times_ms: reader.times.clone(), values: reader.values.clone() });
     }
     out.sort_by(|a, b| a.labels.cmp(&b.labels));

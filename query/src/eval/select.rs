@@ -50,6 +50,8 @@ impl SeriesReader {
             {
                 *next += 1;
                 let (times, values) = self.decoder.decode(&series.chunks, self.range)?;
+                // Decoded, the samples of a long range can take much more memory than the chunks that the batch reserved.
+                let _decoded = exec.context.reserve(16 * times.len() as u64)?;
                 return take(series, times, values).map(Some);
             }
             // The old batch goes first: its memory counts against the budget of the next.

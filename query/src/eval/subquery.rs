@@ -1,58 +1,79 @@
 //! Sub-queries: an instant expression evaluated at a step grid of its own, then read like raw samples.
 //!
 //! The grid holds the multiples of the step in `(start, end]`, wherever the outer query's steps lie, so that results do
-//! not depend on when a query is asked. Fragments of a series are put together, since a window must see it whole.
+//! not depend on when a query is asked. Where the plan shows that series come whole, they stream; else all are taken in
+//! and fragments are put together, since a window must see a series whole.
 
 use hashbrown::HashMap;
 use marigram_storage::model::labels::Labels;
 
-use super::{Column, Exec, Grid, open};
+use super::{BoxedOperator, Exec, Grid, SeriesColumn, open};
 use crate::error::QueryError;
 use crate::plan::VectorNode;
 
 /// The evaluated inner expression.
-pub(super) struct Subquery {
+pub(super) struct Subquery<'q> {
     grid: Grid,
-    series: std::vec::IntoIter<(Labels, Column)>,
+    series: Inner<'q>,
 }
 
-impl Subquery {
+enum Inner<'q> {
+    Streaming(BoxedOperator<'q>),
+    Collected(std::vec::IntoIter<SeriesColumn>),
+}
+
+impl<'q> Subquery<'q> {
     /// Evaluates `inner` at the multiples of `step_ms` in `(after_ms, until_ms]`.
     pub(super) fn open(
-        exec: &Exec<'_>,
-        inner: &VectorNode,
+        exec: &'q Exec<'q>,
+        inner: &'q VectorNode,
         after_ms: i64,
         until_ms: i64,
         step_ms: i64,
     ) -> Result<Self, QueryError> {
         let first_ms = after_ms.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
         let grid = Grid::range(first_ms, until_ms, step_ms);
-        let mut series: Vec<(Labels, Column)> = Vec::new();
-        let mut known: HashMap<Labels, usize> = HashMap::new();
-        if grid.steps > 0 {
-            // A grid alone can be too large: nothing is allocated before this passes.
-            drop(exec.limit.hold(grid.steps)?);
-            let mut operator = open(exec, inner, grid)?;
-            while let Some(next) = operator.next()? {
-                match known.get(&next.labels).and_then(|&at| series.get_mut(at)) {
-                    Some((_, column)) => column.absorb(&next.column),
-                    None => {
-                        known.insert(next.labels.clone(), series.len());
-                        series.push((next.labels, next.column));
-                    }
-                }
-            }
+        if grid.steps == 0 {
+            return Ok(Subquery { grid, series: Inner::Collected(Vec::new().into_iter()) });
         }
-        Ok(Subquery { grid, series: series.into_iter() })
+        // A grid alone can be too large: nothing is allocated before this passes.
+        drop(exec.limit.hold(grid.steps)?);
+        let operator = open(exec, inner, grid)?;
+        let series = if inner.is_unique_without_names() {
+            Inner::Streaming(operator)
+        } else {
+            Inner::Collected(collected(exec, operator)?.into_iter())
+        };
+        Ok(Subquery { grid, series })
     }
 
     /// Writes the samples of the next series into the columns; `None` at the end.
     pub(super) fn next(&mut self, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<Option<Labels>, QueryError> {
-        let Some((labels, column)) = self.series.next() else { return Ok(None) };
+        let next = match &mut self.series {
+            Inner::Streaming(operator) => operator.next()?,
+            Inner::Collected(series) => series.next(),
+        };
+        let Some(SeriesColumn { labels, column }) = next else { return Ok(None) };
         for (step, value) in column.samples() {
             times.push(self.grid.time_ms(step));
             values.push(value);
         }
         Ok(Some(labels))
     }
+}
+
+fn collected<'q>(exec: &'q Exec<'q>, mut operator: BoxedOperator<'q>) -> Result<Vec<SeriesColumn>, QueryError> {
+    let mut series: Vec<SeriesColumn> = Vec::new();
+    let mut known: HashMap<Labels, usize> = HashMap::new();
+    while let Some(next) = operator.next()? {
+        match known.get(&next.labels).and_then(|&at| series.get_mut(at)) {
+            Some(whole) => whole.column.absorb(&next.column),
+            None => {
+                exec.keep_labels(&next.labels)?;
+                known.insert(next.labels.clone(), series.len());
+                series.push(next);
+            }
+        }
+    }
+    Ok(series)
 }

@@ -37,7 +37,10 @@ pub(super) fn evaluate(
             let key = groups.labels(&labels);
             let column = match counts.entry(key) {
                 hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-                hashbrown::hash_map::Entry::Vacant(entry) => entry.insert(exec.column(grid)?),
+                hashbrown::hash_map::Entry::Vacant(entry) => {
+                    exec.keep_labels(entry.key())?;
+                    entry.insert(exec.column(grid)?)
+                }
             };
             let before = if column.present.get(step) { column.values.get(step).copied().unwrap_or(0.0) } else { 0.0 };
             column.put(step, before + 1.0);

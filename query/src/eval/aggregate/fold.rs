@@ -38,6 +38,7 @@ pub(super) fn evaluate(
         exec.check()?;
         let (at, new) = groups.find(&series.labels);
         if let Some(labels) = new {
+            exec.keep_labels(&labels)?;
             states.push(Group {
                 series: SeriesColumn { labels, column: exec.column(grid)? },
                 state: State::of(op, grid),

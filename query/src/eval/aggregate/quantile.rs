@@ -26,6 +26,7 @@ pub(super) fn evaluate(
         exec.check()?;
         let (at, new) = groups.find(&series.labels);
         if let Some(labels) = new {
+            exec.keep_labels(&labels)?;
             exec.limit.hold_more(&mut held, grid.steps)?;
             states.push((labels, vec![Vec::new(); grid.steps]));
         }

@@ -31,6 +31,7 @@ pub(super) fn evaluate(
     let mut input = open(exec, &node.input, grid)?;
     while let Some(next) = input.next()? {
         exec.check()?;
+        exec.keep_labels(&next.labels)?;
         series.push(next);
     }
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -48,13 +49,13 @@ pub(super) fn evaluate(
     let mut kept: Vec<Steps> = vec![Steps::none(grid.steps); series.len()];
     for group in &members {
         for (step, k) in k.iter().enumerate() {
+            exec.check()?;
             for (_, i) in best_at(step, *k, group, &series, bottom) {
                 if let Some(kept) = kept.get_mut(i) {
                     kept.set(step);
                 }
             }
         }
-        exec.check()?;
     }
     Ok(ordered(series, kept, &members, bottom, &k))
 }

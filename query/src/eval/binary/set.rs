@@ -2,6 +2,7 @@
 //! `and` and `unless`, of the left for `or`; the other side streams through the mask.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use marigram_storage::model::labels::Labels;
 
 use super::matching::Matcher;
@@ -46,12 +47,17 @@ impl Operator for SetOperator<'_> {
 }
 
 impl SetOperator<'_> {
-    fn note(&mut self, series: &SeriesColumn) {
+    fn note(&mut self, series: &SeriesColumn) -> Result<(), QueryError> {
         let present = &series.column.present;
-        self.present
-            .entry(self.matcher.signature(&series.labels))
-            .and_modify(|steps| steps.unite(present))
-            .or_insert_with(|| present.clone());
+        match self.present.entry(self.matcher.signature(&series.labels)) {
+            Entry::Occupied(mut entry) => entry.get_mut().unite(present),
+            Entry::Vacant(entry) => {
+                self.exec.keep_labels(entry.key())?;
+                self.exec.keep_bytes(present.size_bytes())?;
+                entry.insert(present.clone());
+            }
+        }
+        Ok(())
     }
 
     /// `or`: all of the left, then what the left does not have.
@@ -60,7 +66,7 @@ impl SetOperator<'_> {
             self.exec.check()?;
             match lhs.next()? {
                 Some(series) => {
-                    self.note(&series);
+                    self.note(&series)?;
                     return Ok(Some(series));
                 }
                 None => self.lhs = None,
@@ -84,7 +90,7 @@ impl SetOperator<'_> {
         if let Some(mut rhs) = self.rhs.take() {
             while let Some(series) = rhs.next()? {
                 self.exec.check()?;
-                self.note(&series);
+                self.note(&series)?;
             }
         }
         let Some(lhs) = &mut self.lhs else { return Ok(None) };

@@ -81,6 +81,7 @@ impl Operator for VectorBinary<'_> {
         if let Some(mut one) = self.one.take() {
             while let Some(series) = one.next()? {
                 self.exec.check()?;
+                self.exec.keep_labels(&series.labels)?;
                 self.take_in(series);
             }
         }
@@ -149,6 +150,7 @@ impl VectorBinary<'_> {
             if self.node.matching.cardinality != Cardinality::OneToOne {
                 let met = entry.column.present.intersection(present);
                 let key = (signature.id(), labels.id());
+                self.exec.keep_bytes(64 + met.size_bytes())?;
                 let before = self.results.entry(key).or_insert_with(|| Steps::none(self.grid.steps));
                 if before.intersects(&met) {
                     return Err(QueryError::execution(

@@ -81,6 +81,7 @@ impl<'q> HistogramOperator<'q> {
                 continue;
             };
             let key = series.labels.without(|name| name == BUCKET_LABEL);
+            self.exec.keep_labels(&key)?;
             let at = *known.entry(key).or_insert_with_key(|key| {
                 histograms.push((key.clone(), Vec::new()));
                 histograms.len() - 1

@@ -104,16 +104,30 @@ pub(crate) fn negate<'q>(
     }))
 }
 
-/// A function of the labels.
+/// A function of the labels. What it writes is bounded by nothing but the query's memory budget.
 pub(crate) fn label<'q>(
     exec: &'q Exec<'q>,
     function: &'q LabelFunction,
     input: &'q VectorNode,
     grid: Grid,
 ) -> Result<BoxedOperator<'q>, QueryError> {
-    Ok(each(exec, open(exec, input, grid)?, |series| {
-        series.labels = function.apply(std::mem::take(&mut series.labels));
-    }))
+    Ok(Box::new(Relabelled { exec, input: open(exec, input, grid)?, function }))
+}
+
+struct Relabelled<'q> {
+    exec: &'q Exec<'q>,
+    input: BoxedOperator<'q>,
+    function: &'q LabelFunction,
+}
+
+impl Operator for Relabelled<'_> {
+    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
+        self.exec.check()?;
+        let Some(mut series) = self.input.next()? else { return Ok(None) };
+        series.labels = self.function.apply(series.labels);
+        self.exec.keep_labels(&series.labels)?;
+        Ok(Some(series))
+    }
 }
 
 /// `absent`: one series, present where the input has no sample.
