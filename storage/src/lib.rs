@@ -13,6 +13,8 @@ pub mod disk;
 pub mod env;
 pub mod error;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod head;
 pub mod index;
 pub mod model;

@@ -256,3 +256,10 @@ fn a_block_under_another_name_is_refused() {
     disk.rename(&block_dir(temp.path(), Ulid(3)), &block_dir(temp.path(), Ulid(4))).unwrap();
     assert!(matches!(Block::open(&*disk, &block_dir(temp.path(), Ulid(4))), Err(Error::Corrupt { .. })));
 }
+
+#[test]
+fn the_fuzzing_door_takes_a_real_index() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    write(&disk, temp.path(), Ulid(3), &some_tenants());
+    crate::fuzzing::index(&std::fs::read(block_dir(temp.path(), Ulid(3)).join(INDEX_FILE)).unwrap());
+}
