@@ -1,1 +1,4 @@
-//! x
+//! The server: everything around the storage core and the query engine.
+
+pub mod fanout;
+pub mod promqltest;

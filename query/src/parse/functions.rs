@@ -84,6 +84,7 @@ pub static FUNCTIONS: [Function; FUNCTION_COUNT] = [
     over_time("delta"),
     over_time("deriv"),
     of("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector),
+    of("end", &[], Scalar),
     math("exp"),
     over_time("first_over_time"),
     math("floor"),
@@ -107,7 +108,9 @@ pub static FUNCTIONS: [Function; FUNCTION_COUNT] = [
     math("log10"),
     math("log2"),
     over_time("mad_over_time"),
+    of("max_of", &[Scalar, Scalar], Scalar),
     over_time("max_over_time"),
+    of("min_of", &[Scalar, Scalar], Scalar),
     over_time("min_over_time"),
     date("minute"),
     date("month"),
@@ -116,6 +119,7 @@ pub static FUNCTIONS: [Function; FUNCTION_COUNT] = [
     over_time("present_over_time"),
     of("quantile_over_time", &[Scalar, Matrix], Vector),
     math("rad"),
+    of("range", &[], Scalar),
     over_time("rate"),
     over_time("resets"),
     variadic("round", &[Vector, Scalar], 1),
@@ -128,9 +132,11 @@ pub static FUNCTIONS: [Function; FUNCTION_COUNT] = [
     variadic("sort_by_label_desc", &[Vector, String], -1),
     math("sort_desc"),
     math("sqrt"),
+    of("start", &[], Scalar),
     math("start_timestamp"),
     over_time("stddev_over_time"),
     over_time("stdvar_over_time"),
+    of("step", &[], Scalar),
     over_time("sum_over_time"),
     math("tan"),
     math("tanh"),
@@ -144,7 +150,7 @@ pub static FUNCTIONS: [Function; FUNCTION_COUNT] = [
     date("year"),
 ];
 
-const FUNCTION_COUNT: usize = 84;
+const FUNCTION_COUNT: usize = 90;
 
 #[cfg(test)]
 mod tests {

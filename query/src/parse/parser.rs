@@ -364,8 +364,16 @@ impl<'a> Parser<'a> {
         if !negative {
             self.accept(Kind::Operator(BinaryOp::Add));
         }
-        let token = self.expect(Kind::Number, "@", "timestamp")?;
-        let seconds = self.number(token.span)? * if negative { -1.0 } else { 1.0 };
+        let token = self.token();
+        let seconds = match token.kind {
+            Kind::Number => {
+                self.bump();
+                self.number(token.span)?
+            }
+            Kind::Duration => self.duration_literal("", "")? as f64 / 1000.0,
+            _ => return Err(self.unexpected("@", "timestamp")),
+        };
+        let seconds = if negative { -seconds } else { seconds };
         // Compared in seconds, as Prometheus does; the product saturates far beyond any sample.
         if seconds.is_nan() || seconds.abs() >= i64::MAX as f64 {
             return Err(Failure::new(token.span, format!("timestamp out of bounds for @ modifier: {seconds:.6}")));
@@ -405,10 +413,7 @@ impl<'a> Parser<'a> {
                 _ => self.selector_expression(),
             },
             Kind::Identifier if self.peek_second() == Kind::LeftParen => self.call(),
-            Kind::Keyword(Keyword::Start | Keyword::End) if self.peek_second() == Kind::LeftParen => {
-                let name = self.text_of(token.span);
-                Err(Failure::new(token.span, format!("the function {name}() is not supported yet")))
-            }
+            Kind::Keyword(Keyword::Start | Keyword::End) if self.peek_second() == Kind::LeftParen => self.call(),
             _ => self.selector_expression(),
         }
     }

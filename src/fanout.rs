@@ -1,0 +1,53 @@
+//! Where queries get their data from: in one process, the node's own store.
+
+use std::sync::Arc;
+
+use marigram_query::source::Source;
+use marigram_storage::Result;
+use marigram_storage::context::Context;
+use marigram_storage::db::Db;
+use marigram_storage::model::labels::Labels;
+use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::select::{SelectRequest, SeriesStream};
+
+/// The store of this process as the engine's source.
+#[derive(Clone)]
+pub struct Local(pub Arc<Db>);
+
+impl Source for Local {
+    fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
+        self.0.select(context, request)
+    }
+
+    fn series(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Labels>> {
+        self.0.series(context, selectors, range, limit)
+    }
+
+    fn label_names(
+        &self,
+        context: &Context,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        self.0.label_names(context, selectors, range, limit)
+    }
+
+    fn label_values(
+        &self,
+        context: &Context,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        self.0.label_values(context, name, selectors, range, limit)
+    }
+}

@@ -1,0 +1,94 @@
+//! The real store in a temporary folder, filled from `load` blocks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use marigram_query::parse::series::{Point, SeriesDescription};
+use marigram_query::source::Source;
+use marigram_storage::context::Context;
+use marigram_storage::db::{Db, DbOptions};
+use marigram_storage::disk::RealDisk;
+use marigram_storage::env::{Clock, Env, ManualClock, OsRandom, Random};
+use marigram_storage::model::sample::Sample;
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::{WriteBatch, WriteSeries};
+
+use super::script::Load;
+use crate::fanout::Local;
+
+/// What a query may hold, in bytes.
+const BUDGET_BYTES: u64 = 1 << 30;
+
+/// A store that lives as long as a segment of a script; its folder goes with it.
+pub(super) struct Store {
+    // The source goes before the folder that its files lie in.
+    source: Local,
+    clock: Arc<dyn Clock>,
+    _folder: Folder,
+}
+
+impl Store {
+    /// An empty store at 1970-01-01.
+    pub(super) fn open() -> Result<Store> {
+        let folder = Folder::create()?;
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+        let env = Env { clock: Arc::clone(&clock), random: Arc::new(OsRandom), disk: Arc::new(RealDisk) };
+        let options = DbOptions { retention_ms: 0, disk_reserve_bytes: 0, ..DbOptions::default() };
+        let db = Db::open(folder.0.clone(), env, options).context("open a store for the script")?;
+        Ok(Store { source: Local(Arc::new(db)), clock, _folder: folder })
+    }
+
+    pub(super) fn source(&self) -> &dyn Source {
+        &self.source
+    }
+
+    pub(super) fn context(&self) -> Context {
+        Context::new(TenantId::default(), Arc::clone(&self.clock), None, BUDGET_BYTES)
+    }
+
+    /// Stores the floats and staleness markers of a `load` block in one write.
+    pub(super) fn load(&self, load: &Load) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for series in &load.series {
+            add(&mut batch, series, load.interval_ms);
+        }
+        self.source.0.append(batch).context("load samples")
+    }
+}
+
+fn add(batch: &mut WriteBatch, series: &SeriesDescription, interval_ms: i64) {
+    let (first_byte, first_sample) = (batch.arena.len(), batch.samples.len());
+    for (i, point) in (0i64..).zip(&series.points) {
+        if let Point::Float(value) = point {
+            batch.samples.push(Sample { timestamp_ms: i.saturating_mul(interval_ms), value: *value });
+        }
+    }
+    if batch.samples.len() == first_sample {
+        return;
+    }
+    batch.arena.extend_from_slice(series.labels.as_bytes());
+    batch.series.push(WriteSeries {
+        id: series.labels.id(),
+        labels: first_byte..batch.arena.len(),
+        samples: first_sample..batch.samples.len(),
+    });
+}
+
+/// A folder of its own that is removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> Result<Folder> {
+        let path = std::env::temp_dir().join(format!("marigram-promqltest-{:032x}", OsRandom.next_u128()));
+        std::fs::create_dir(&path).with_context(|| format!("make the folder {}", path.display()))?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder that cannot be removed is left to the system's cleaning of temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
