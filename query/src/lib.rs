@@ -13,6 +13,8 @@ pub mod json;
 pub mod number;
 pub mod parse;
 mod plan;
+#[cfg(test)]
+mod property_test;
 pub mod source;
 #[cfg(test)]
 mod testing;
