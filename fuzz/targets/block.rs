@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((index, chunks)) = rest.split_at_checked(length(2)) else { return };
     let bytes = Bytes::copy_from_slice;
     let disk = Files([("meta.json", bytes(meta)), ("index", bytes(index)), ("chunks", bytes(chunks))]);
-    let Ok(block) = Block::open(&disk, Path::new("00000000000000000000000001")) else { return };
+    let Ok(block) = Block::open(&disk, Path::new("01HF7YAT00000000000000001A")) else { return };
     let mut decoder = SeriesDecoder::default();
     for tenant in block.tenants().filter_map(|tenant| block.tenant(tenant)) {
         for series in tenant.select(&[], TimeRange::ALL).unwrap_or_default() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"format":"…","version":1, … ,"crc32c":"0a1b2c3d"}⏎
-//! └────── checksummed text ─────┘└──── 23 bytes ────┘
+//! └────── checksummed text ─────┘└──── 22 bytes ────┘
 //! ```
 //!
 //! The checksum is the CRC32C, in eight lower-case hexadecimal digits, of all bytes before the comma that precedes the
