@@ -4,6 +4,8 @@
 //! A new format version adds a folder and keeps the old ones. `MARIGRAM_WRITE_GOLDEN=DIR` makes this test write the
 //! files of the present version into a new directory instead of reading.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

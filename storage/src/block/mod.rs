@@ -39,12 +39,17 @@ fn unfinished_dir(blocks_dir: &Path, ulid: Ulid) -> PathBuf {
     blocks_dir.join(format!("{ulid}{UNFINISHED_SUFFIX}"))
 }
 
-/// The blocks in a directory, ascending by ULID, which is by the time of their making.
+/// The blocks in a directory, ascending by ULID, which is by the time of their making. Their names are durable: a writer
+/// may have died between its rename and its fsync, and what is acted upon must not vanish later.
 ///
 /// # Errors
 /// The disk's.
 pub fn list_blocks(disk: &dyn Disk, blocks_dir: &Path) -> Result<Vec<Ulid>> {
-    let directories = disk.list(blocks_dir)?.into_iter().filter(|entry| entry.is_dir);
+    let entries = disk.list(blocks_dir)?;
+    if !entries.is_empty() {
+        disk.sync_dir(blocks_dir)?;
+    }
+    let directories = entries.into_iter().filter(|entry| entry.is_dir);
     let mut ulids: Vec<Ulid> = directories.filter_map(|entry| meta::parse_ulid(&entry.name)).collect();
     ulids.sort_unstable();
     Ok(ulids)
