@@ -10,6 +10,8 @@ mod run;
 mod script;
 mod store;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,0 +1,50 @@
+//! PromQL answers as the scripts of the test language expect them: our own scripts, and Prometheus' own where
+//! `PROMQLTEST_DIR` names their folder.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use marigram::promqltest::{CaseReport, Summary, Verdict, run_dir};
+
+const FAILING: &str = include_str!("promql/failing.txt");
+
+fn is_classic(case: &CaseReport) -> bool {
+    case.features == "classic"
+}
+
+fn place(case: &CaseReport) -> String {
+    format!("{}:{}", case.file, case.line)
+}
+
+#[test]
+fn our_own_scripts_pass() {
+    let summary = run_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promql"))).unwrap();
+    assert_eq!(summary.broken, Vec::<String>::new());
+    assert_eq!(summary.failures(), Vec::<String>::new(), "{summary}");
+    assert!(summary.own().passed >= 40 && summary.own().skipped == 0, "{summary}");
+    assert!(summary.count(|case| &case.nailed).passed >= 20, "{summary}");
+    assert!(summary.count(|case| &case.stepped).passed >= 25, "{summary}");
+}
+
+/// A classic case of Prometheus' scripts passes, unless `failing.txt` lists it; and what it lists does fail.
+#[test]
+fn prometheus_scripts_fail_only_where_listed() {
+    let Some(dir) = std::env::var_os("PROMQLTEST_DIR") else {
+        eprintln!("LEFT OUT: PROMQLTEST_DIR is not set, so Prometheus' own PromQL scripts were not run");
+        return;
+    };
+    let summary = run_dir(Path::new(&dir)).unwrap();
+    println!("{summary}");
+    assert_eq!(summary.broken, Vec::<String>::new());
+    let listed: BTreeSet<&str> = FAILING.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let failing: BTreeSet<String> =
+        summary.cases.iter().filter(|case| is_classic(case) && case.own != Verdict::Passed).map(place).collect();
+    let new: Vec<&String> = failing.iter().filter(|place| !listed.contains(place.as_str())).collect();
+    assert!(new.is_empty(), "these cases passed before: {new:?}\n{}", reasons(&summary));
+    let mended: Vec<&&str> = listed.iter().filter(|place| !failing.contains(**place)).collect();
+    assert!(mended.is_empty(), "these cases pass now, take them out of tests/promql/failing.txt: {mended:?}");
+}
+
+fn reasons(summary: &Summary) -> String {
+    summary.failures().join("\n")
+}
