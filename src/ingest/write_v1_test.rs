@@ -1,0 +1,123 @@
+use marigram_proto::prometheus::{Exemplar, Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest};
+use marigram_storage::model::labels::{Labels, SeriesId};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::*;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
+    TimeSeries {
+        labels: labels.iter().map(|(n, v)| Label { name: (*n).into(), value: (*v).into() }).collect(),
+        samples: samples.iter().map(|&(timestamp, value)| Sample { value, timestamp }).collect(),
+        ..TimeSeries::default()
+    }
+}
+
+fn decoded(request: &WriteRequest) -> Decoded {
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let bounds = TimeBounds { oldest_ms: Some(NOW_MS - 1000), newest_ms: NOW_MS + FUTURE };
+    decode(TenantId::default(), &body, &IngestLimits::default(), bounds).unwrap()
+}
+
+const FUTURE: i64 = crate::ingest::FUTURE_MAX_MS;
+
+/// What the batch says, label for label.
+fn contents(decoded: &Decoded) -> Vec<(Labels, Vec<(i64, u64)>)> {
+    let batch = &decoded.batch;
+    let of = |s: &marigram_storage::write::WriteSeries| {
+        let bytes = &batch.arena[s.labels.clone()];
+        assert_eq!(SeriesId::of(bytes), s.id);
+        let samples = batch.samples[s.samples.clone()].iter().map(|s| (s.timestamp_ms, s.value.to_bits())).collect();
+        (Labels::from_canonical(bytes).unwrap(), samples)
+    };
+    batch.series.iter().map(of).collect()
+}
+
+#[test]
+fn unsorted_and_empty_labels_are_normalised_and_stored() {
+    let request = WriteRequest {
+        timeseries: vec![
+            series(&[("__name__", "up"), ("job", "a")], &[(NOW_MS, 1.0)]),
+            series(&[("job", "a"), ("__name__", "up"), ("gone", "")], &[(NOW_MS + 1, 2.0)]),
+        ],
+        ..WriteRequest::default()
+    };
+    let decoded = decoded(&request);
+    assert!(decoded.refused.is_empty());
+    let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
+    let expected = vec![(labels.clone(), vec![(NOW_MS, 1f64.to_bits())]), (labels, vec![(NOW_MS + 1, 2f64.to_bits())])];
+    assert_eq!(contents(&decoded), expected);
+}
+
+#[test]
+fn bad_series_are_refused_one_by_one() {
+    let good = [("__name__", "up")];
+    let long_value = "v".repeat(4097);
+    let long_name = "n".repeat(1025);
+    let many: Vec<String> = (0..65).map(|i| format!("l{i:02}")).collect();
+    let many: Vec<(&str, &str)> = good.into_iter().chain(many.iter().map(|n| (n.as_str(), "x"))).collect();
+    let bad: Vec<TimeSeries> = vec![
+        series(&[("__name__", "up"), ("a", "1"), ("a", "2")], &[(NOW_MS, 1.0), (NOW_MS, 2.0)]),
+        series(&[("__name__", "up"), ("", "1")], &[(NOW_MS, 1.0)]),
+        series(&[("a", "1")], &[(NOW_MS, 1.0)]),
+        series(&[("__name__", "")], &[(NOW_MS, 1.0)]),
+        series(&[], &[(NOW_MS, 1.0)]),
+        series(&[("__name__", "up"), ("a", &long_value)], &[(NOW_MS, 1.0)]),
+        series(&[("__name__", "up"), (&long_name, "1")], &[(NOW_MS, 1.0)]),
+        series(&many, &[(NOW_MS, 1.0)]),
+        series(&good, &[(NOW_MS - 1001, 1.0), (NOW_MS + FUTURE + 1, 1.0)]),
+    ];
+    let refused: u64 = bad.iter().map(|s| s.samples.len() as u64).sum();
+    let mut timeseries = bad;
+    timeseries.push(series(&good, &[(NOW_MS - 1000, 3.0), (i64::MIN, 4.0), (NOW_MS + FUTURE, 5.0)]));
+    let decoded = decoded(&WriteRequest { timeseries, ..WriteRequest::default() });
+    assert_eq!(decoded.refused.count(), refused + 1);
+    let kept = vec![(NOW_MS - 1000, 3f64.to_bits()), (NOW_MS + FUTURE, 5f64.to_bits())];
+    assert_eq!(contents(&decoded), vec![(Labels::from_pairs(good), kept)]);
+    let text = decoded.refused.to_string();
+    assert!(text.starts_with("12 samples refused: label name \"a\" is given more than once"), "{text}");
+}
+
+#[test]
+fn text_that_is_not_utf8_costs_its_series_only() {
+    let mut body = WriteRequest {
+        timeseries: vec![series(&[("__name__", "up"), ("a", "?")], &[(NOW_MS, 1.0)])],
+        ..WriteRequest::default()
+    }
+    .encode_to_vec();
+    let at = body.iter().position(|b| *b == b'?').unwrap();
+    body[at] = 0xff;
+    body.extend(
+        WriteRequest { timeseries: vec![series(&[("__name__", "up")], &[(NOW_MS, 1.0)])], ..WriteRequest::default() }
+            .encode_to_vec(),
+    );
+    let bounds = TimeBounds { oldest_ms: None, newest_ms: i64::MAX };
+    let decoded = decode_plain(TenantId::default(), body, &IngestLimits::default(), bounds).unwrap();
+    assert_eq!((decoded.refused.count(), decoded.batch.series.len()), (1, 1));
+    assert!(decoded.refused.to_string().contains("not valid UTF-8"));
+}
+
+#[test]
+fn histograms_are_refused_exemplars_counted_metadata_taken() {
+    let mut mixed = series(&[("__name__", "up")], &[(NOW_MS, 1.0)]);
+    mixed.histograms.push(Histogram::default());
+    mixed.exemplars.push(Exemplar::default());
+    let metadata =
+        MetricMetadata { r#type: 1, metric_family_name: "up".into(), help: "é".repeat(600), unit: "s".into() };
+    let decoded = decoded(&WriteRequest { timeseries: vec![mixed], metadata: vec![metadata] });
+    assert_eq!((decoded.refused.count(), decoded.exemplars_ignored, decoded.batch.series.len()), (1, 1, 1));
+    assert_eq!(decoded.batch.metadata[0].entry.help, "é".repeat(512));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic_and_batches_are_always_canonical(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x0a), 0u8..20], 0..120)) {
+        let bounds = TimeBounds { oldest_ms: None, newest_ms: i64::MAX };
+        let _ = decode(TenantId::default(), &bytes, &IngestLimits::default(), bounds);
+        if let Ok(decoded) = decode_plain(TenantId::default(), bytes, &IngestLimits::default(), bounds) {
+            contents(&decoded);
+        }
+    }
+}

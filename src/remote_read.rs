@@ -1,0 +1,118 @@
+//! Remote read: Prometheus (and tools that move data) fetch raw samples. Answers are of the *sampled* kind: one message,
+//! Snappy-compressed, every sample bit for bit.
+
+use marigram_proto::prometheus::label_matcher::Type;
+use marigram_proto::prometheus::read_request::ResponseType;
+use marigram_proto::prometheus::{
+    Label, LabelMatcher, Query, QueryResult, ReadRequest, ReadResponse, Sample, TimeSeries,
+};
+use marigram_query::source::Source;
+use marigram_storage::context::Context;
+use marigram_storage::model::labels::Labels;
+use marigram_storage::model::matcher::{MatchOp, Matcher};
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::select::{SelectRequest, SeriesDecoder};
+use prost::Message;
+
+use crate::ingest::{DecodeError, snappy};
+
+/// Largest request, decompressed: a handful of queries.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// What a sample costs while the answer is put together: in the message, encoded, and compressed.
+const ANSWER_BYTES_PER_SAMPLE: u64 = 64;
+
+/// Why a remote read is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteReadError {
+    /// The body is not Snappy.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The request cannot be answered as it is.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The store's.
+    #[error(transparent)]
+    Storage(#[from] marigram_storage::Error),
+}
+
+/// Answers a compressed `ReadRequest` with a compressed `ReadResponse`.
+///
+/// # Errors
+/// A body that is no request; a client that takes only streamed chunks; more samples than `samples_max` or than the context's
+/// memory budget holds; the store's errors.
+pub fn answer(
+    body: &[u8],
+    source: &dyn Source,
+    context: &Context,
+    samples_max: u64,
+) -> Result<Vec<u8>, RemoteReadError> {
+    let plain = snappy::decompress(body, REQUEST_BYTES_MAX)?;
+    let request = ReadRequest::decode(&plain[..]).map_err(|error| {
+        RemoteReadError::BadRequest(format!("the body is not a valid remote-read request: {error}"))
+    })?;
+    let accepted = &request.accepted_response_types;
+    if !accepted.is_empty() && !accepted.contains(&(ResponseType::Samples as i32)) {
+        let text = "only responses of type SAMPLES are given, and the client does not accept them";
+        return Err(RemoteReadError::BadRequest(text.into()));
+    }
+    let mut left = samples_max;
+    let mut reservations = Vec::new();
+    let mut response = ReadResponse::default();
+    for query in &request.queries {
+        let mut timeseries = Vec::new();
+        read(query, source, context, |labels, times, values| {
+            let count = times.len() as u64;
+            left = left.checked_sub(count).ok_or_else(|| {
+                let text = format!("the answer would hold more than {samples_max} samples");
+                RemoteReadError::Storage(marigram_storage::Error::Limit(text))
+            })?;
+            reservations.push(context.reserve(count * ANSWER_BYTES_PER_SAMPLE + 2 * labels.as_bytes().len() as u64)?);
+            timeseries.push((labels.clone(), series(labels, times, values)));
+            Ok(())
+        })?;
+        timeseries.sort_by(|a, b| a.0.cmp(&b.0));
+        response.results.push(QueryResult { timeseries: timeseries.into_iter().map(|(_, series)| series).collect() });
+    }
+    let encoded = response.encode_to_vec();
+    drop(response);
+    snap::raw::Encoder::new().compress_vec(&encoded).map_err(|error| RemoteReadError::BadRequest(error.to_string()))
+}
+
+fn read(
+    query: &Query,
+    source: &dyn Source,
+    context: &Context,
+    mut each: impl FnMut(&Labels, &[i64], &[f64]) -> Result<(), RemoteReadError>,
+) -> Result<(), RemoteReadError> {
+    let matchers = query.matchers.iter().map(matcher).collect::<Result<Vec<_>, _>>()?;
+    let range = TimeRange { start_ms: query.start_timestamp_ms, end_ms: query.end_timestamp_ms };
+    let mut stream = source.select(context, SelectRequest { matchers: &matchers, range, drop_labels: &[] })?;
+    let mut decoder = SeriesDecoder::default();
+    while let Some(batch) = stream.next_batch()? {
+        for series in &batch.series {
+            let (times, values) = decoder.decode(&series.chunks, range)?;
+            if !times.is_empty() {
+                each(&series.labels, times, values)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn matcher(matcher: &LabelMatcher) -> Result<Matcher, RemoteReadError> {
+    let op = match Type::try_from(matcher.r#type) {
+        Ok(Type::Eq) => MatchOp::Equal,
+        Ok(Type::Neq) => MatchOp::NotEqual,
+        Ok(Type::Re) => MatchOp::Regex,
+        Ok(Type::Nre) => MatchOp::NotRegex,
+        Err(_) => return Err(RemoteReadError::BadRequest(format!("there is no matcher type {}", matcher.r#type))),
+    };
+    let bad = |error| RemoteReadError::BadRequest(format!("matcher of {:?}: {error}", matcher.name));
+    Matcher::new(&*matcher.name, op, &*matcher.value).map_err(bad)
+}
+
+fn series(labels: &Labels, times: &[i64], values: &[f64]) -> TimeSeries {
+    let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
+    let samples = times.iter().zip(values).map(|(&timestamp, &value)| Sample { value, timestamp }).collect();
+    TimeSeries { labels, samples, ..TimeSeries::default() }
+}
