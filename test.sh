@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Fetches what the tests need, and runs them all: quick checks first, whole-system tests last.
+#
+# Needs Rust (the version of rust-toolchain.toml), a C compiler, and Debian's apt-get and dpkg for the real Prometheus
+# and node_exporter that the whole-system tests talk to. No root; no system service is started or touched.
+#
+#   MARIGRAM_TEST_CACHE      where the packages are kept   (default: ~/.cache/marigram-test)
+#   MARIGRAM_PROMETHEUS      a Prometheus binary to use instead of Debian's
+#   MARIGRAM_NODE_EXPORTER   a node_exporter binary to use instead of Debian's
+#   MARIGRAM_REAL_SCRAPES    folder with recorded remote-write traffic, *.rw1.zst (default: ../shared/real-scrapes)
+#   PROMQLTEST_DIR           folder with Prometheus' *.test scripts (default: ../shared/promql/testdata)
+#
+# What cannot be had is named at the start; the rest still runs, and the run ends as failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+
+cache="${MARIGRAM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/marigram-test}"
+export RUST_BACKTRACE="${RUST_BACKTRACE:-1}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+missing=()
+report=()
+failures=0
+
+say() { printf '\n== %s\n' "$*"; }
+miss() { missing+=("$*"); }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- what the tests need -------------------------------------------------------------------------------------------
+
+# apt-get with package lists of its own below the cache: for machines whose lists are empty, and for users who may not
+# update them.
+private_apt() {
+    mkdir -p "$cache/apt/state/lists/partial" "$cache/apt/cache/archives/partial" || return 1
+    apt-get -q -o Dir::State="$cache/apt/state" -o Dir::State::status=/var/lib/dpkg/status \
+        -o Dir::Cache="$cache/apt/cache" -o APT::Sandbox::User="$(id -un)" "$@"
+}
+
+# Downloads the package $1 into the current folder: with the machine's lists, else with lists of our own.
+download() {
+    apt-get -q -o APT::Sandbox::User="$(id -un)" download "$1" && return 0
+    echo "trying again with package lists of our own"
+    private_apt update # one source of several may fail; whether the package can be had decides
+    private_apt download "$1"
+}
+
+# Unpacks the Debian package $1 into $cache/$1, unless that was done before.
+unpacked() {
+    [ -d "$cache/$1" ] && return 0
+    have apt-get && have dpkg || { echo "apt-get and dpkg are needed to fetch Debian's $1" >&2; return 1; }
+    mkdir -p "$cache" || return 1
+    local work
+    work="$(mktemp -d "$cache/unpack.XXXXXX")" || return 1
+    if (cd "$work" && download "$1" && dpkg -x "$1"_*.deb root) >"$cache/$1.log" 2>&1; then
+        # Moved whole, so that a half-done copy is never taken for a good one; another run may have been faster.
+        mv -T "$work/root" "$cache/$1" 2>/dev/null || [ -d "$cache/$1" ]
+        local result=$?
+        rm -rf "$work"
+        return $result
+    fi
+    rm -rf "$work"
+    cat "$cache/$1.log" >&2
+    return 1
+}
+
+# Sets the variable $1 to the binary $3 of the Debian package $2, unless it is set, and sees that it runs.
+need_binary() {
+    if [ -z "${!1:-}" ]; then
+        unpacked "$2" && export "$1=$cache/$2/usr/bin/$3"
+    fi
+    if [ -z "${!1:-}" ]; then
+        miss "$3 (Debian package $2 cannot be fetched; set $1 to use another)"
+    elif ! "${!1}" --version >/dev/null 2>&1; then
+        miss "$3 ($1=${!1} does not run)"
+        unset "$1"
+    else
+        echo "$1=${!1}"
+    fi
+}
+
+# Sets the variable $1 to the folder $2, unless it is set, and sees that it holds files named $3.
+need_folder() {
+    local folder="${!1:-$2}"
+    if compgen -G "$folder/$3" >/dev/null; then
+        folder="$(cd "$folder" && pwd)"
+        export "$1=$folder"
+        echo "$1=$folder"
+    else
+        miss "$4 (no $3 in $folder; set $1)"
+        unset "$1"
+    fi
+}
+
+say "what the tests need"
+have cargo || { echo "cargo is not installed; see https://rustup.rs" >&2; echo "test.sh: FAILED"; exit 1; }
+have cc || have gcc || have clang || miss "a C compiler"
+cargo --version || miss "the Rust version that rust-toolchain.toml names"
+need_binary MARIGRAM_PROMETHEUS prometheus prometheus
+need_binary MARIGRAM_NODE_EXPORTER prometheus-node-exporter prometheus-node-exporter
+need_folder MARIGRAM_REAL_SCRAPES ../shared/real-scrapes '*.rw1.zst' "recorded remote-write traffic: the replay tests are left out"
+need_folder PROMQLTEST_DIR ../shared/promql/testdata '*.test' "Prometheus' promqltest scripts: the tests that count them are left out"
+for thing in ${missing[@]+"${missing[@]}"}; do echo "MISSING: $thing"; done
+
+# ---- the steps -----------------------------------------------------------------------------------------------------
+
+# step NAME COMMAND...: runs it, times it, remembers how it went.
+step() {
+    local name="$1" started=$SECONDS
+    shift
+    say "$name"
+    if "$@"; then
+        report+=("passed  $name ($((SECONDS - started)) s)")
+    else
+        report+=("FAILED  $name ($((SECONDS - started)) s)")
+        failures=$((failures + 1))
+    fi
+}
+
+step "formatting" cargo fmt --all --check
+step "clippy, warnings denied" cargo clippy --locked --workspace --all-targets -- -D warnings
+step "unit tests" cargo test --locked --workspace --no-fail-fast --lib --bins
+step "documentation, warnings denied" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+step "examples in the documentation" cargo test --locked --workspace --no-fail-fast --doc
+step "whole-system tests" cargo test --locked --workspace --no-fail-fast --test '*'
+
+# ---- the summary ---------------------------------------------------------------------------------------------------
+
+say "summary, after $SECONDS s"
+for line in "${report[@]}"; do echo "$line"; done
+for thing in ${missing[@]+"${missing[@]}"}; do echo "MISSING $thing"; done
+if [ "$failures" -gt 0 ] || [ "${#missing[@]}" -gt 0 ]; then
+    echo "test.sh: FAILED ($failures of ${#report[@]} steps failed, ${#missing[@]} things missing)"
+    exit 1
+fi
+echo "test.sh: passed (${#report[@]} steps)"
