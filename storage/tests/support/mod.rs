@@ -7,3 +7,4 @@
 )]
 
 pub mod sim_disk;
+pub mod store;

@@ -1,0 +1,79 @@
+//! A store to play with: batches, and everything that a tenant has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use marigram_storage::Result;
+use marigram_storage::context::Context;
+use marigram_storage::db::{Db, DbOptions};
+use marigram_storage::disk::{Disk, RealDisk};
+use marigram_storage::env::{Env, ManualClock, OsRandom};
+use marigram_storage::model::labels::Labels;
+use marigram_storage::model::sample::Sample;
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::select::{SelectRequest, SeriesDecoder};
+use marigram_storage::write::{WriteBatch, WriteSeries};
+
+/// Value bits by series and timestamp.
+pub type Contents = BTreeMap<(String, i64), u64>;
+
+pub fn env(clock: &Arc<ManualClock>) -> Env {
+    env_on(Arc::new(RealDisk), clock)
+}
+
+pub fn env_on(disk: Arc<dyn Disk>, clock: &Arc<ManualClock>) -> Env {
+    Env { clock: clock.clone(), random: Arc::new(OsRandom), disk }
+}
+
+pub fn options() -> DbOptions {
+    DbOptions { retention_ms: 0, disk_reserve_bytes: 0, ..DbOptions::default() }
+}
+
+pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Db {
+    Db::open(dir.to_owned(), env(clock), options()).unwrap()
+}
+
+pub fn series(instance: &str) -> Labels {
+    Labels::from_pairs([("__name__", "up"), ("instance", instance)])
+}
+
+/// One sample per instance.
+pub fn batch(tenant: &str, samples: &[(&str, i64, f64)]) -> WriteBatch {
+    let mut batch = WriteBatch { tenant: TenantId::parse(tenant).unwrap(), ..WriteBatch::default() };
+    for (instance, timestamp_ms, value) in samples {
+        let labels = series(instance);
+        let from = batch.arena.len();
+        batch.arena.extend_from_slice(labels.as_bytes());
+        let at = batch.samples.len();
+        batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value });
+        batch.series.push(WriteSeries { id: labels.id(), labels: from..batch.arena.len(), samples: at..at + 1 });
+    }
+    batch
+}
+
+pub fn context(tenant: &str, clock: &Arc<ManualClock>) -> Context {
+    Context::new(TenantId::parse(tenant).unwrap(), clock.clone(), None, u64::MAX)
+}
+
+/// All of a tenant's samples in `range`; checks on the way that ids ascend.
+pub fn contents(db: &Db, tenant: &str, clock: &Arc<ManualClock>, range: TimeRange) -> Result<Contents> {
+    let mut found = Contents::new();
+    let mut decoder = SeriesDecoder::default();
+    let request = SelectRequest { matchers: &[], range, drop_labels: &[] };
+    let mut stream = db.select(&context(tenant, clock), request)?;
+    let mut last = None;
+    while let Some(batch) = stream.next_batch()? {
+        for series in batch.series {
+            assert_eq!(series.id, series.labels.id());
+            assert!(last.is_none_or(|last| last < series.id), "ids ascend and are unique");
+            last = Some(series.id);
+            let (times, values) = decoder.decode(&series.chunks, range)?;
+            for (time, value) in times.iter().zip(values) {
+                found.insert((series.labels.get("instance").unwrap().to_owned(), *time), value.to_bits());
+            }
+        }
+    }
+    Ok(found)
+}
