@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 pub(super) const CLASSIC: &str = "classic";
 
 /// What the engine cannot do yet: native histograms, selectors with extrapolation, fill modifiers, `info`, start
-/// timestamps, type and unit labels, delayed removal of names.
-const NOT_YET: [&str; 7] = ["nh", "ext", "fill", "info", "st", "typeunit", "delayed"];
+/// timestamps, delayed removal of names.
+const NOT_YET: [&str; 6] = ["nh", "ext", "fill", "info", "st", "delayed"];
 
 /// File and line of a case to its features, comma-separated.
 #[derive(Default)]

@@ -12,11 +12,8 @@ use crate::plan::{VectorNode, is_comparison};
 /// Puts a guard around the operator of `node`, unless the plan shows that its labels stay apart.
 pub(super) fn guarded<'q>(exec: &'q Exec<'q>, node: &VectorNode, operator: BoxedOperator<'q>) -> BoxedOperator<'q> {
     let safe = match node {
-        VectorNode::SampleTime(select) => select.has_one_name(),
-        VectorNode::Map { input, .. } | VectorNode::Negate(input) => input.is_unique_without_names(),
-        VectorNode::WithScalar(binary) => {
-            is_comparison(binary.op) && !binary.return_bool || binary.vector.is_unique_without_names()
-        }
+        VectorNode::Map { input, .. } | VectorNode::Negate(input) => input.is_bare(),
+        VectorNode::WithScalar(binary) => is_comparison(binary.op) && !binary.return_bool || binary.vector.is_bare(),
         _ => false,
     };
     if safe { operator } else { Box::new(Guard { exec, input: operator, seen: HashMap::new() }) }

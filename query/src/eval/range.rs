@@ -5,7 +5,7 @@
 //! 3. The function sees the window as two slices.
 
 use hashbrown::HashSet;
-use marigram_storage::model::labels::{Labels, METRIC_NAME, SeriesId};
+use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::model::sample::is_stale;
 
 use super::column::Steps;
@@ -15,6 +15,7 @@ use super::select::SeriesReader;
 use super::subquery::Subquery;
 use super::{Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
+use crate::names::without_metadata;
 use crate::plan::{MatrixNode, Moment, ScalarNode};
 use crate::value::Series;
 
@@ -115,8 +116,6 @@ pub(super) struct RangeFunction<'q> {
     grid: Grid,
     /// Names go, and with them, perhaps, what kept two series apart; that is an error even where they never meet.
     seen: HashSet<SeriesId>,
-    /// The plan shows that no two series can become one.
-    stays_apart: bool,
 }
 
 impl<'q> RangeFunction<'q> {
@@ -128,12 +127,8 @@ impl<'q> RangeFunction<'q> {
         grid: Grid,
     ) -> Result<Self, QueryError> {
         let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<_, _>>()?;
-        let stays_apart = match input {
-            MatrixNode::Select { select, .. } => select.has_one_name(),
-            MatrixNode::Subquery { inner, .. } => inner.is_unique_without_names(),
-        };
         let reader = SampleReader::open(exec, input, grid)?;
-        Ok(RangeFunction { reader, function, args, grid, seen: HashSet::new(), stays_apart })
+        Ok(RangeFunction { reader, function, args, grid, seen: HashSet::new() })
     }
 
     fn remark(&self, name: Option<&str>) {
@@ -170,12 +165,10 @@ impl Operator for RangeFunction<'_> {
                 continue;
             }
             self.remark(labels.metric_name());
-            let labels = if self.function.keeps_name { labels } else { labels.without(|name| name == METRIC_NAME) };
-            if !self.stays_apart {
-                exec.keep_bytes(32)?;
-                if !self.seen.insert(labels.id()) {
-                    return Err(QueryError::same_labelset());
-                }
+            let labels = if self.function.keeps_name { labels } else { without_metadata(&labels) };
+            exec.keep_bytes(32)?;
+            if !self.seen.insert(labels.id()) {
+                return Err(QueryError::same_labelset());
             }
             return Ok(Some(SeriesColumn { labels, column }));
         }

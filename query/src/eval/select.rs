@@ -11,8 +11,8 @@ use marigram_storage::select::{SelectedSeries, SeriesBatch, SeriesDecoder, Serie
 use super::column::Column;
 use super::{Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
+use crate::names::without_metadata;
 use crate::plan::{Moment, Select};
-use marigram_storage::model::labels::METRIC_NAME;
 
 /// What is taken of the selected samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Operator for InstantSelect<'_> {
             newest_in_lookback((times, values), grid, moment, exec.lookback_ms, take, &mut column);
             let labels = match take {
                 Yield::Value => series.labels.clone(),
-                Yield::SampleTime => series.labels.without(|name| name == METRIC_NAME),
+                Yield::SampleTime => without_metadata(&series.labels),
             };
             Ok(SeriesColumn { labels, column })
         })? {

@@ -39,7 +39,7 @@ impl<'q> Subquery<'q> {
         // A grid alone can be too large: nothing is allocated before this passes.
         drop(exec.limit.hold(grid.steps)?);
         let operator = open(exec, inner, grid)?;
-        let series = if inner.is_unique_without_names() {
+        let series = if inner.is_whole() {
             Inner::Streaming(operator)
         } else {
             Inner::Collected(collected(exec, operator)?.into_iter())

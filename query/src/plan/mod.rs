@@ -11,10 +11,11 @@ mod invariant;
 
 pub(crate) use build::{BuildOptions, build};
 
-use marigram_storage::model::labels::{Labels, METRIC_NAME};
-use marigram_storage::model::matcher::{MatchOp, Matcher};
+use marigram_storage::model::labels::Labels;
+use marigram_storage::model::matcher::Matcher;
 
 use crate::eval::function::{HistogramFunction, LabelFunction, MapFunction, WindowFunction};
+use crate::names::is_metadata;
 use crate::parse::ast::{AggregateOp, BinaryOp, Grouping, Matching, Span};
 
 /// A plan by the type of its result.
@@ -133,13 +134,6 @@ pub(crate) struct Select {
     pub(crate) moment: Moment,
 }
 
-impl Select {
-    /// Whether all selected series have the same name, so that dropping it keeps them apart.
-    pub(crate) fn has_one_name(&self) -> bool {
-        self.matchers.iter().any(|m| m.name() == METRIC_NAME && m.op() == MatchOp::Equal)
-    }
-}
-
 /// The order of an instant vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SortOrder {
@@ -213,29 +207,37 @@ pub(crate) fn is_comparison(op: BinaryOp) -> bool {
 }
 
 impl VectorNode {
-    /// Whether no two series of the result can have the same labels once their names are dropped.
-    pub(crate) fn is_unique_without_names(&self) -> bool {
+    /// Whether every series comes in one piece.
+    pub(crate) fn is_whole(&self) -> bool {
         match self {
-            VectorNode::Select(select) | VectorNode::SampleTime(select) => select.has_one_name(),
+            VectorNode::Select(_) => true,
             VectorNode::Window { function, input, .. } => {
-                // The others drop the name, and find duplicates themselves.
-                !function.keeps_name || matches!(input, MatrixNode::Select { select, .. } if select.has_one_name())
+                // The others drop names, and find out themselves when two series become one.
+                !function.keeps_name || matches!(input, MatrixNode::Select { .. })
             }
-            VectorNode::Map { input, .. } | VectorNode::Negate(input) | VectorNode::Invariant(input) => {
-                input.is_unique_without_names()
-            }
-            VectorNode::WithScalar(binary) => binary.vector.is_unique_without_names(),
-            VectorNode::Aggregate(aggregate) => match aggregate.op {
-                AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                    aggregate.input.is_unique_without_names()
+            VectorNode::Invariant(input) | VectorNode::Sort { input, .. } => input.is_whole(),
+            _ => self.is_bare(),
+        }
+    }
+
+    /// Whether the series come in one piece each, and have neither names nor other labels that functions drop.
+    pub(crate) fn is_bare(&self) -> bool {
+        match self {
+            VectorNode::Window { function, .. } => !function.keeps_name,
+            VectorNode::Map { input, .. }
+            | VectorNode::Negate(input)
+            | VectorNode::Invariant(input)
+            | VectorNode::Sort { input, .. } => input.is_bare(),
+            VectorNode::WithScalar(binary) => binary.vector.is_bare(),
+            VectorNode::Aggregate(aggregate) => match (aggregate.op, &aggregate.param) {
+                (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio, _) => {
+                    aggregate.input.is_bare()
                 }
-                _ => aggregate.grouping.without || !aggregate.grouping.labels.iter().any(|name| name == METRIC_NAME),
+                (_, AggregateParam::Label(label)) if is_metadata(label) => false,
+                _ => !aggregate.grouping.without && !aggregate.grouping.labels.iter().any(|name| is_metadata(name)),
             },
-            VectorNode::Absent { .. } | VectorNode::AbsentOverTime { .. } | VectorNode::OfScalar(_) => true,
-            VectorNode::Sort { input, .. } => input.is_unique_without_names(),
-            VectorNode::Label { .. } | VectorNode::Histogram { .. } | VectorNode::Binary(_) | VectorNode::Set(_) => {
-                false
-            }
+            VectorNode::OfScalar(_) => true,
+            _ => false,
         }
     }
 

@@ -3,6 +3,7 @@
 use hashbrown::HashSet;
 use marigram_storage::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 
+use crate::names::is_metadata;
 use crate::parse::ast::{Cardinality, Matching};
 
 /// A matching with its labels as a set.
@@ -29,7 +30,7 @@ impl<'q> Matcher<'q> {
     pub(super) fn result(&self, many: &Labels, one: &Labels, drop_name: bool) -> Labels {
         let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
         let labels = many.without(|name| {
-            drop_name && name == METRIC_NAME || one_to_one && self.matching.on != self.names.contains(name)
+            drop_name && is_metadata(name) || one_to_one && self.matching.on != self.names.contains(name)
         });
         if self.matching.include.is_empty() {
             return labels;

@@ -7,13 +7,12 @@ mod vector;
 pub(super) use set::open_set;
 pub(super) use vector::open;
 
-use marigram_storage::model::labels::METRIC_NAME;
-
 use super::function::each;
 use super::function::math::binary_operation;
 use super::scalar::{self, ScalarColumn};
 use super::{BoxedOperator, Exec, Grid};
 use crate::error::QueryError;
+use crate::names::without_metadata;
 use crate::plan::{WithScalarNode, is_comparison};
 
 /// An operator between each value of a vector and a scalar.
@@ -41,7 +40,7 @@ pub(super) fn with_scalar<'q>(
             }
             return;
         }
-        series.labels = series.labels.without(|name| name == METRIC_NAME);
+        series.labels = without_metadata(&series.labels);
         match &scalar {
             ScalarColumn::Constant(scalar) => column.map(|value| of(value, *scalar)),
             ScalarColumn::Values(scalars, _) => {

@@ -6,7 +6,7 @@
 //!    is interpolated within its bucket.
 
 use hashbrown::HashMap;
-use marigram_storage::model::labels::{Labels, METRIC_NAME};
+use marigram_storage::model::labels::Labels;
 
 use super::check_quantile;
 use crate::annotations::NotMonotonic;
@@ -14,6 +14,7 @@ use crate::error::QueryError;
 use crate::eval::column::Column;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn};
+use crate::names::without_metadata;
 use crate::plan::HistogramSite;
 use crate::text;
 
@@ -138,7 +139,7 @@ impl Operator for HistogramOperator<'_> {
                 out.put(step, value);
             }
         }
-        let labels = labels.without(|name| name == METRIC_NAME);
+        let labels = without_metadata(&labels);
         Ok(Some(SeriesColumn { labels, column: out }))
     }
 }

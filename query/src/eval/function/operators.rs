@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use marigram_storage::model::labels::{Labels, METRIC_NAME};
+use marigram_storage::model::labels::Labels;
 
 use super::histogram::HistogramOperator;
 use super::{HistogramFunction, LabelFunction, MapFunction};
@@ -10,6 +10,7 @@ use crate::error::QueryError;
 use crate::eval::column::Steps;
 use crate::eval::scalar::{self, ScalarColumn};
 use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn, open};
+use crate::names::without_metadata;
 use crate::plan::{HistogramSite, ScalarNode, SortBy, SortOrder, VectorNode};
 
 /// An operator made of a function that changes series one by one. Series without samples are dropped.
@@ -62,7 +63,7 @@ pub(crate) fn each<'q>(
 }
 
 fn drop_name(series: &mut SeriesColumn) {
-    series.labels = series.labels.without(|name| name == METRIC_NAME);
+    series.labels = without_metadata(&series.labels);
 }
 
 /// A function of each value.
