@@ -21,6 +21,8 @@ pub mod series;
 pub mod strings;
 
 #[cfg(test)]
+mod differential_test;
+#[cfg(test)]
 mod parse_test;
 
 use ast::Expr;
