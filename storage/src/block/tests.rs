@@ -263,3 +263,39 @@ fn the_fuzzing_door_takes_a_real_index() {
     write(&disk, temp.path(), Ulid(3), &some_tenants());
     crate::fuzzing::index(&std::fs::read(block_dir(temp.path(), Ulid(3)).join(INDEX_FILE)).unwrap());
 }
+
+/// Where the sections of an index file lie, found by its footer and directory.
+fn sections(index: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let number = |at: usize| u64::from_le_bytes(index[at..at + 8].try_into().unwrap()) as usize;
+    let footer = index.len() - 24;
+    let directory = number(footer)..number(footer) + number(footer + 8);
+    let mut at = directory.start + 4;
+    let mut sections = vec![directory.clone(), footer..index.len()];
+    while at < directory.end - 4 {
+        at += 1 + usize::from(index[at]);
+        sections.extend((0..4).map(|s| number(at + s * 16)..number(at + s * 16) + number(at + s * 16 + 8)));
+        at += 64;
+    }
+    sections
+}
+
+#[test]
+fn a_wrong_index_with_right_checksums_harms_nobody() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    write(&disk, temp.path(), Ulid(3), &some_tenants());
+    let index = std::fs::read(block_dir(temp.path(), Ulid(3)).join(INDEX_FILE)).unwrap();
+    let sections = sections(&index);
+    assert_eq!(sections.len(), 2 + 2 * 4);
+    for section in sections {
+        let payload = section.start..section.end - 4;
+        for at in payload.clone() {
+            for changed in [0, 0xff, index[at] ^ 1, index[at] ^ 0x80, index[at].wrapping_add(1)] {
+                let mut wrong = index.clone();
+                wrong[at] = changed;
+                let crc = crc32c::crc32c(&wrong[payload.clone()]);
+                wrong[payload.end..section.end].copy_from_slice(&crc.to_le_bytes());
+                crate::fuzzing::index(&wrong);
+            }
+        }
+    }
+}
