@@ -3,7 +3,12 @@
 use crate::error::QueryErrorKind;
 use crate::testing::{Memory, context};
 use crate::{Engine, EngineOptions, Value};
+use marigram_storage::context::Context;
+use marigram_storage::env::ManualClock;
 use marigram_storage::model::sample::stale_nan;
+use marigram_storage::model::tenant::TenantId;
+use std::sync::Arc;
+use std::time::Duration;
 
 const MINUTE: i64 = 60_000;
 
@@ -220,6 +225,39 @@ fn limits_hold() {
 }
 
 #[test]
+fn what_is_kept_counts_against_the_memory_budget() {
+    let memory = requests();
+    let small = |query: &str| {
+        let clock = Arc::new(ManualClock::default());
+        let context = Context::new(TenantId::default(), clock, None, 300_000);
+        Engine::new(EngineOptions::default()).instant(&memory, &context, query, 0)
+    };
+    assert!(small("requests_total").is_ok());
+    let long = format!(r#"label_replace(requests_total, "a", "{}", "job", "(.*)")"#, "$1".repeat(50_000));
+    for query in [&long, &format!("sum by (a) ({long})"), &format!("{long} and {long}"), &format!("{long} or {long}")] {
+        let error = small(query).unwrap_err();
+        assert_eq!(error.kind, QueryErrorKind::Execution, "{error}");
+        assert!(error.message.contains("memory budget"), "{error}");
+    }
+}
+
+#[test]
+fn a_passed_deadline_ends_a_query() {
+    let context = Context::new(TenantId::default(), Arc::new(ManualClock::default()), Some(Duration::ZERO), 1 << 20);
+    let engine = Engine::new(EngineOptions::default());
+    let error = engine.instant(&requests(), &context, "sum(limit)", 0).unwrap_err();
+    assert_eq!((error.kind, &*error.message), (QueryErrorKind::Timeout, "query timed out in expression evaluation"));
+}
+
+#[test]
+fn what_is_not_there_yet_is_named() {
+    for (query, name) in [("limitk(1, limit)", "limitk"), ("histogram_count(limit)", "histogram_count")] {
+        let error = requests().instant(query, 0).unwrap_err();
+        assert_eq!((error.kind, error.message), (QueryErrorKind::Execution, format!("{name} is not supported yet")));
+    }
+}
+
+#[test]
 fn times_at_the_ends_of_time_do_not_overflow() {
     let memory = requests();
     for time_ms in [i64::MIN, i64::MIN + 1, -1, i64::MAX] {
@@ -247,4 +285,30 @@ fn scalars_and_strings() {
     assert_eq!(memory.lines("vector(time())", 2000), ["{} 2"]);
     assert_eq!(memory.lines("hour()", 3_600_000), ["{} 1"]);
     assert_eq!(memory.instant("1 > bool 2", 0).unwrap().value, Value::Scalar { time_ms: 0, value: 0.0 });
+}
+
+#[test]
+fn the_deepest_queries_fit_the_stack_of_a_thread() {
+    let nest = |open: &str, core: &str, close: &str| open.repeat(250) + core + &close.repeat(250);
+    let queries = [
+        nest("(", "limit", ")"),
+        nest("-", "limit", ""),
+        nest("abs(", "limit", ")"),
+        nest("sum(", "limit", ")"),
+        nest("scalar(vector(", "1", "))").replacen("scalar(vector(", "", 125).replacen("))", "", 125),
+        "limit + ".repeat(250) + "limit",
+        "limit or ".repeat(250) + "limit",
+        "sum_over_time((".repeat(20) + "limit" + &")[1m:1m])".repeat(20),
+    ];
+    let run = move || {
+        let memory = requests();
+        for query in &queries {
+            // Whether it is refused as too deep or answered: it must come back.
+            match memory.instant(query, 0) {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind, QueryErrorKind::BadData, "{error}"),
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
 }

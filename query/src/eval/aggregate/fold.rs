@@ -39,10 +39,9 @@ pub(super) fn evaluate(
         let (at, new) = groups.find(&series.labels);
         if let Some(labels) = new {
             exec.keep_labels(&labels)?;
-            states.push(Group {
-                series: SeriesColumn { labels, column: exec.column(grid)? },
-                state: State::of(op, grid),
-            });
+            exec.keep_bytes(State::step_bytes(op) * grid.steps)?;
+            let series = SeriesColumn { labels, column: exec.column(grid)? };
+            states.push(Group { series, state: State::of(op, grid) });
         }
         if let Some(group) = states.get_mut(at) {
             group.state.fold(op, &mut group.series.column, &series.column);
@@ -52,6 +51,16 @@ pub(super) fn evaluate(
 }
 
 impl State {
+    /// What [`State::of`] takes per step.
+    fn step_bytes(op: AggregateOp) -> usize {
+        match op {
+            AggregateOp::Sum => size_of::<f64>(),
+            AggregateOp::Avg => size_of::<KahanMean>(),
+            AggregateOp::Stddev | AggregateOp::Stdvar => size_of::<(f64, f64)>(),
+            _ => 0,
+        }
+    }
+
     fn of(op: AggregateOp, grid: Grid) -> Self {
         match op {
             AggregateOp::Sum => State::Sum(vec![0.0; grid.steps]),
