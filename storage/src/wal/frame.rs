@@ -3,6 +3,7 @@
 
 use crc32c::crc32c;
 
+use crate::format::checksum_holds;
 use crate::model::time::TimeRange;
 
 /// First bytes of a segment.
@@ -71,7 +72,7 @@ impl SegmentHeader {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let header = bytes.get(..SEGMENT_HEADER_BYTES)?;
         let (fields, crc) = header.split_last_chunk::<4>()?;
-        if crc32c(fields) != u32::from_le_bytes(*crc) {
+        if !checksum_holds(fields, u32::from_le_bytes(*crc)) {
             return None;
         }
         let mut rest = fields.strip_prefix(&SEGMENT_MAGIC)?;
@@ -106,7 +107,7 @@ impl FrameHeader {
         let header = bytes.get(..FRAME_HEADER_BYTES)?;
         let mut rest = header.strip_prefix(&FRAME_MAGIC)?;
         let (fields, crc) = header.split_last_chunk::<4>()?;
-        if crc32c(fields) != u32::from_le_bytes(*crc) {
+        if !checksum_holds(fields, u32::from_le_bytes(*crc)) {
             return None;
         }
         let payload_bytes = take!(rest, u32);

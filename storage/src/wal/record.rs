@@ -1,6 +1,7 @@
 //! Records: what a frame holds. Each names its tenant; series are referred to by a number that is valid within the
 //! segment and tenant.
 
+use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
 use crate::head::{PartitionId, PartitionKind};
 use crate::model::sample::Sample;
 use crate::model::time::TimeRange;
@@ -200,30 +201,9 @@ fn take_samples(rest: &mut &[u8]) -> Option<(u32, Vec<Sample>)> {
     Some((reference, samples))
 }
 
-fn push_uvarint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     push_uvarint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
-}
-
-fn take_uvarint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -241,14 +221,6 @@ fn take_array<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (taken, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(taken)
-}
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use crc32c::crc32c;
 
 use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::{segment_file_name, segment_number};
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::format::checksum_holds;
 use crate::model::time::TimeRange;
 
 /// A segment as it was found.
@@ -76,14 +76,20 @@ struct Walk {
 /// # Errors
 /// The disk's.
 pub fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
-    let mut walks = Vec::new();
+    let mut files = Vec::new();
     for entry in disk.list(dir)? {
         let Some(number) = segment_number(&entry.name) else { continue };
         let path = dir.join(segment_file_name(number));
-        let Some(bytes) = disk.read(&path)? else { continue };
-        walks.push(walk(number, path, bytes));
+        if let Some(bytes) = disk.read(&path)? {
+            files.push((number, path, bytes));
+        }
     }
-    Ok(judge(walks))
+    Ok(scan_files(files))
+}
+
+/// Judges the files of a log: number, path and bytes of each, ascending by number.
+pub fn scan_files(files: Vec<(u64, PathBuf, Bytes)>) -> Scan {
+    judge(files.into_iter().map(|(number, path, bytes)| walk(number, path, bytes)).collect())
 }
 
 /// Makes the cuts of a scan, durably: afterwards everything that stays is durable, and a new segment may begin.
@@ -141,7 +147,7 @@ fn find_frame(bytes: &[u8], offset: usize, base: Option<u64>) -> Option<(usize, 
                 None => frame.position >= at as u64,
             };
             let payload = tail.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + frame.payload_bytes as usize);
-            if in_place && payload.is_some_and(|payload| crc32c(payload) == frame.payload_crc) {
+            if in_place && payload.is_some_and(|payload| checksum_holds(payload, frame.payload_crc)) {
                 return Some((at, frame));
             }
         }
