@@ -21,8 +21,8 @@ pub struct ObjectMeta {
     pub size_bytes: u64,
 }
 
-/// An object store. Keys are parts separated by `/`. What one call has shown, every later call shows, and a crash does
-/// not take back.
+/// An object store. Keys are parts separated by `/`. Objects never change. What was put or listed with success is durable,
+/// whoever put it, and every later call shows it.
 pub trait Bucket: Send + Sync + fmt::Debug {
     /// Stores an object unless the key is taken. `true`: stored, durably; `false`: taken. After an error it may be
     /// stored, not stored, or be stored later.

@@ -17,6 +17,8 @@ use regex::{Regex, RegexBuilder};
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 /// A longer pattern is refused in any case.
 const ALTERNATIVES_BYTES_MAX: usize = 4 << 20;
+/// An error quotes so much of a pattern.
+const PATTERN_CHARS_SHOWN: usize = 200;
 /// Limit of the compiled program.
 const PROGRAM_BYTES_MAX: usize = 4 << 20;
 /// Limit of the states that matching caches, per thread.
@@ -62,7 +64,7 @@ impl LabelRegex {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(RegexError(format!("the regular expression is longer than {PATTERN_BYTES_MAX} bytes")));
         }
-        let fail = |reason: String| RegexError(format!("invalid regular expression {pattern:?}: {reason}"));
+        let fail = |reason: String| RegexError(format!("invalid regular expression {}: {reason}", shown(pattern)));
         let program = format!("(?s:{})", translate::to_rust(pattern).map_err(fail)?);
         let shape = analyse::shape(&program).map_err(fail)?;
         let matching = match shape {
@@ -110,6 +112,14 @@ impl LabelRegex {
     /// Whether it is known to match every text but the empty one, like `.+`.
     pub fn matches_every_non_empty(&self) -> bool {
         matches!(self.matching, Matching::NonEmpty)
+    }
+}
+
+/// The pattern as an error quotes it: not more of it than one reads.
+fn shown(pattern: &str) -> String {
+    match pattern.char_indices().nth(PATTERN_CHARS_SHOWN) {
+        None => format!("{pattern:?}"),
+        Some((end, _)) => format!("{:?}…", pattern.get(..end).unwrap_or_default()),
     }
 }
 

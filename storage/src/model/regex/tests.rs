@@ -110,6 +110,8 @@ fn size_is_bounded() {
     assert!(LabelRegex::new("((a{1,900}b){1,900}){1,900}").is_err());
     assert!(LabelRegex::new(&format!("{}.*", "a".repeat(100_000))).is_err());
     assert!(LabelRegex::new(&"(".repeat(60_000)).is_err());
+    let quoted = LabelRegex::new(&format!("({}", "é".repeat(1000))).unwrap_err().to_string();
+    assert!(quoted.chars().count() < 300 && quoted.contains("unclosed group"), "{quoted}");
     let many: Vec<String> = (0..20_000).map(|i| format!(r"pod-{i}\.x")).collect();
     assert_eq!(new(&many.join("|")).literals().unwrap().len(), 20_000);
 }
