@@ -201,7 +201,8 @@ fn classic_histograms() {
     );
     assert_eq!(
         output.annotations.warnings(),
-        ["PromQL warning: bucket label \"le\" is missing or has a malformed value of \"x\" (1:25)"]
+        ["PromQL warning: bucket label \"le\" is missing or has a malformed value of \"x\" for metric name \
+          \"h_bucket\" (1:25)"]
     );
 }
 

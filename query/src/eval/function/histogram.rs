@@ -76,8 +76,12 @@ impl<'q> HistogramOperator<'q> {
         while let Some(series) = input.next()? {
             let bound = series.labels.get(BUCKET_LABEL).unwrap_or("");
             let Some(upper) = parse_bound(bound) else {
-                let text =
-                    format!("bucket label \"le\" is missing or has a malformed value of {}", text::quoted(bound));
+                let metric = series.labels.metric_name().map(|name| format!(" for metric name {}", text::quoted(name)));
+                let text = format!(
+                    "bucket label \"le\" is missing or has a malformed value of {}{}",
+                    text::quoted(bound),
+                    metric.unwrap_or_default()
+                );
                 self.exec.remarks.borrow_mut().warn(text, self.site.buckets);
                 continue;
             };
