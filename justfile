@@ -1,0 +1,23 @@
+# The entrances. `just test` is what continuous integration runs.
+
+# fmt, clippy and the tests that need nothing but Rust
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+
+# everything, with the real Prometheus
+test:
+    ./test.sh
+
+# formats the code
+fmt:
+    cargo fmt --all
+
+# fuzzes one decoder for some seconds (fuzz/README.md lists them)
+fuzz target seconds="120":
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+
+# Prometheus' test scripts: how many cases pass
+promqltest dir:
+    cargo run --release -- promqltest {{dir}}
