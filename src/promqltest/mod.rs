@@ -20,16 +20,25 @@ use anyhow::{Context as _, Result, bail};
 
 pub use summary::{CaseReport, Count, Summary, Verdict};
 
+/// Where the samples lie while queries are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// In the head, as they were written.
+    Head,
+    /// In blocks: everything is sealed after each `load`.
+    Blocks,
+}
+
 /// Runs every `*.test` file of a folder, in the order of their names.
 ///
 /// # Errors
 /// A folder that cannot be read or holds no script. A script that cannot be run is named in the summary.
-pub fn run_dir(dir: &Path) -> Result<Summary> {
+pub fn run_dir(dir: &Path, placement: Placement) -> Result<Summary> {
     let features = features::Features::beside(dir)?;
     let mut summary = Summary::default();
     for path in scripts(dir)? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match run::run_file(&path, &name, &features) {
+        match run::run_file(&path, &name, &features, placement) {
             Ok(cases) => summary.cases.extend(cases),
             Err(e) => summary.broken.push(format!("{e:#}")),
         }
@@ -42,7 +51,7 @@ pub fn run_dir(dir: &Path) -> Result<Summary> {
 /// # Errors
 /// As [`run_dir`].
 pub fn command(dir: &Path, failing: bool) -> Result<ExitCode> {
-    let summary = run_dir(dir)?;
+    let summary = run_dir(dir, Placement::Head)?;
     if failing {
         for failure in summary.failures() {
             println!("{failure}");

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use marigram_query::{Engine, EngineOptions, QueryOutput, Value};
 
+use super::Placement;
 use super::at_time::nail;
 use super::compare::{Check, check_annotations, check_failure, check_step, check_value, show};
 use super::features::{Features, not_yet};
@@ -24,14 +25,14 @@ pub(super) fn engine() -> Engine {
 }
 
 /// Runs a script.
-pub(super) fn run_file(path: &Path, name: &str, features: &Features) -> Result<Vec<CaseReport>> {
+pub(super) fn run_file(path: &Path, name: &str, features: &Features, placement: Placement) -> Result<Vec<CaseReport>> {
     let commands = script::read(path)?;
     let runner = Runner { engine: engine() };
-    let mut store = Store::open()?;
+    let mut store = Store::open(placement)?;
     let mut reports = Vec::new();
     for command in commands {
         match command {
-            Command::Clear => store = Store::open()?,
+            Command::Clear => store = Store::open(placement)?,
             Command::Load(load) => store.load(&load)?,
             Command::Eval(case) => {
                 let features = features.of(name, case.line).to_owned();

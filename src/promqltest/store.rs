@@ -14,6 +14,7 @@ use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::write::{WriteBatch, WriteSeries};
 
+use super::Placement;
 use super::script::Load;
 use crate::fanout::Local;
 
@@ -25,18 +26,19 @@ pub(super) struct Store {
     // The source goes before the folder that its files lie in.
     source: Local,
     clock: Arc<dyn Clock>,
+    placement: Placement,
     _folder: Folder,
 }
 
 impl Store {
     /// An empty store at 1970-01-01.
-    pub(super) fn open() -> Result<Store> {
+    pub(super) fn open(placement: Placement) -> Result<Store> {
         let folder = Folder::create()?;
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
         let env = Env { clock: Arc::clone(&clock), random: Arc::new(OsRandom), disk: Arc::new(RealDisk) };
         let options = DbOptions { retention_ms: 0, disk_reserve_bytes: 0, ..DbOptions::default() };
         let db = Db::open(folder.0.clone(), env, options).context("open a store for the script")?;
-        Ok(Store { source: Local(Arc::new(db)), clock, _folder: folder })
+        Ok(Store { source: Local(Arc::new(db)), clock, placement, _folder: folder })
     }
 
     pub(super) fn source(&self) -> &dyn Source {
@@ -53,7 +55,11 @@ impl Store {
         for series in &load.series {
             add(&mut batch, series, load.interval_ms);
         }
-        self.source.0.append(batch).context("load samples")
+        self.source.0.append(batch).context("load samples")?;
+        match self.placement {
+            Placement::Head => Ok(()),
+            Placement::Blocks => self.source.0.seal().context("seal the loaded samples"),
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Summary, Verdict, run_dir};
+use super::{Placement, Summary, Verdict, run_dir};
 
 /// Runs one script in a folder of its own.
 fn run(script: &str) -> (Summary, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("one.test"), script).unwrap();
-    (run_dir(dir.path()).unwrap(), dir)
+    (run_dir(dir.path(), Placement::Head).unwrap(), dir)
 }
 
 const LOAD: &str = "load 1m\n  m{a=\"x\"} 1 2 3\n  m{a=\"y\"} 4 5 stale\n\n";
@@ -68,7 +68,7 @@ fn features_come_from_the_table() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("cases.tsv"), "file\tline\tkind\tfeatures\none.test\t1\tinstant\tfill\n").unwrap();
     std::fs::write(dir.path().join("one.test"), "eval instant at 0 1\n 2\n").unwrap();
-    let summary = run_dir(dir.path()).unwrap();
+    let summary = run_dir(dir.path(), Placement::Head).unwrap();
     assert_eq!((summary.cases[0].features.as_str(), &summary.cases[0].own), ("fill", &Verdict::Skipped));
 }
 
@@ -84,6 +84,6 @@ fn broken_scripts_are_named() {
         let (summary, _dir) = run(script);
         assert!(summary.broken.first().is_some_and(|said| said.contains("one.test:")), "{script}: {summary}");
     }
-    assert!(run_dir(&PathBuf::from("/nonexistent")).is_err());
-    assert!(run_dir(tempfile::tempdir().unwrap().path()).is_err());
+    assert!(run_dir(&PathBuf::from("/nonexistent"), Placement::Head).is_err());
+    assert!(run_dir(tempfile::tempdir().unwrap().path(), Placement::Head).is_err());
 }
