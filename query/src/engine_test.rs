@@ -252,7 +252,7 @@ fn a_passed_deadline_ends_a_query() {
 
 #[test]
 fn what_is_not_there_yet_is_named() {
-    for (query, name) in [("limitk(1, limit)", "limitk"), ("histogram_count(limit)", "histogram_count")] {
+    for (query, name) in [("info(limit)", "info"), ("histogram_count(limit)", "histogram_count")] {
         let error = requests().instant(query, 0).unwrap_err();
         assert_eq!((error.kind, error.message), (QueryErrorKind::Execution, format!("{name} is not supported yet")));
     }

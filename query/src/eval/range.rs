@@ -9,6 +9,7 @@ use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::model::sample::is_stale;
 
 use super::column::Steps;
+use super::function::smoothing::check_factors;
 use super::function::{Check, Window, WindowFunction};
 use super::scalar::{self, ScalarColumn};
 use super::select::SeriesReader;
@@ -150,17 +151,23 @@ impl Operator for RangeFunction<'_> {
             let exec = self.reader.exec;
             let mut column = exec.column(self.grid)?;
             let (kernel, args, check) = (self.function.kernel, &self.args, self.function.check);
+            let mut refused = None;
             self.reader.windows(self.grid, |step, mut window| {
                 for (slot, arg) in window.args.iter_mut().zip(args) {
                     *slot = arg.at(step);
                 }
-                if let Check::Quantile(span) = check {
-                    super::function::check_quantile(exec, window.args[0], span);
+                match check {
+                    Check::Quantile(span) => super::function::check_quantile(exec, window.args[0], span),
+                    Check::Factors => refused = refused.take().or(check_factors(window.args).err()),
+                    Check::Nothing | Check::Counter(_) => {}
                 }
                 if let Some(value) = kernel(&window) {
                     column.put(step, value);
                 }
             })?;
+            if let Some(error) = refused {
+                return Err(error);
+            }
             if column.present.is_empty() {
                 continue;
             }

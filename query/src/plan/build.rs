@@ -147,9 +147,6 @@ impl Builder {
         param: Option<&Expr>,
         grouping: &Grouping,
     ) -> Result<VectorNode, QueryError> {
-        if matches!(op, AggregateOp::Limitk | AggregateOp::LimitRatio) {
-            return Err(functions::not_there(if op == AggregateOp::Limitk { "limitk" } else { "limit_ratio" }));
-        }
         let param = match param {
             None => AggregateParam::None,
             Some(param) => match self.node(param)? {

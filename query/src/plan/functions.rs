@@ -7,7 +7,7 @@ use super::{HistogramSite, MatrixNode, Node, ScalarNode, SortBy, SortOrder, Vect
 use crate::error::QueryError;
 use crate::eval::function::math::plain;
 use crate::eval::function::{
-    Check, DatePart, HistogramFunction, LabelFunction, MapFunction, Window, WindowFunction, over_time, rate,
+    Check, DatePart, HistogramFunction, LabelFunction, MapFunction, Window, WindowFunction, over_time, rate, smoothing,
 };
 use crate::parse::ast::{Expr, ExprKind, Span};
 
@@ -51,14 +51,15 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
         }
         "sort" => sort(builder, SortBy::Value, call, args),
         "sort_desc" => sort(builder, SortBy::ValueDescending, call, args),
+        "sort_by_label" => sort(builder, SortBy::Labels(string_args(args, 1)?), call, args),
+        "sort_by_label_desc" => sort(builder, SortBy::LabelsDescending(string_args(args, 1)?), call, args),
         "label_replace" => {
             let text = |i| string_arg(args, i);
             let function = LabelFunction::replace(text(1)?, text(2)?, text(3)?, text(4)?)?;
             label(builder, function, args)
         }
         "label_join" => {
-            let sources = (3..args.len()).map(|i| string_arg(args, i).map(str::to_owned)).collect::<Result<_, _>>()?;
-            let function = LabelFunction::join(string_arg(args, 1)?, string_arg(args, 2)?, sources)?;
+            let function = LabelFunction::join(string_arg(args, 1)?, string_arg(args, 2)?, string_args(args, 3)?)?;
             label(builder, function, args)
         }
         "histogram_quantile" => histogram(builder, HistogramFunction::Quantile, args),
@@ -88,6 +89,11 @@ fn window_kernel(name: &str) -> Option<fn(&Window<'_>) -> Option<f64>> {
         "present_over_time" => over_time::present,
         "quantile_over_time" => over_time::quantile_of,
         "mad_over_time" => over_time::mad,
+        "ts_of_first_over_time" => over_time::time_of_first,
+        "ts_of_last_over_time" => over_time::time_of_last,
+        "ts_of_max_over_time" => over_time::time_of_max,
+        "ts_of_min_over_time" => over_time::time_of_min,
+        "double_exponential_smoothing" => smoothing::double_exponential,
         "stddev_over_time" => over_time::stddev,
         "stdvar_over_time" => over_time::stdvar,
         _ => return None,
@@ -129,6 +135,7 @@ fn window(
     let check = match name {
         "rate" | "increase" => Check::Counter(span),
         "quantile_over_time" => Check::Quantile(span),
+        "double_exponential_smoothing" => Check::Factors,
         _ => Check::Nothing,
     };
     let keeps_name = matches!(name, "first_over_time" | "last_over_time");
@@ -190,6 +197,11 @@ fn string_arg(args: &[Expr], at: usize) -> Result<&str, QueryError> {
         ExprKind::String(text) => Ok(text),
         _ => Err(QueryError::bad_data(format!("argument {} of the call must be a string", at + 1))),
     }
+}
+
+/// The arguments from the one at `from` on.
+fn string_args(args: &[Expr], from: usize) -> Result<Vec<String>, QueryError> {
+    (from..args.len()).map(|at| string_arg(args, at).map(str::to_owned)).collect()
 }
 
 fn wrong_argument(name: &str) -> QueryError {

@@ -142,10 +142,13 @@ pub(crate) struct SortOrder {
 }
 
 /// What is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SortBy {
     Value,
     ValueDescending,
+    /// The values of these labels, then all labels.
+    Labels(Vec<String>),
+    LabelsDescending(Vec<String>),
 }
 
 /// Where the arguments of a histogram function stand, for remarks.

@@ -2,6 +2,7 @@
 
 mod count_values;
 mod fold;
+mod limit;
 mod quantile;
 mod topk;
 
@@ -25,6 +26,10 @@ pub(super) fn open_aggregate<'q>(
         match (node.op, &node.param) {
             (AggregateOp::Topk | AggregateOp::Bottomk, AggregateParam::Scalar(k, _)) => {
                 topk::evaluate(exec, node, k, groups, grid)
+            }
+            (AggregateOp::Limitk, AggregateParam::Scalar(k, _)) => limit::limitk(exec, node, k, groups, grid),
+            (AggregateOp::LimitRatio, AggregateParam::Scalar(ratio, span)) => {
+                limit::limit_ratio(exec, node, (ratio, *span), grid)
             }
             (AggregateOp::Quantile, AggregateParam::Scalar(q, span)) => {
                 quantile::evaluate(exec, node, (q, *span), groups, grid)

@@ -84,7 +84,7 @@ fn ordered(
     order.into_iter().filter_map(|i| series.get_mut(i).and_then(Option::take)).collect()
 }
 
-fn check_k(k: &[f64]) -> Result<(), QueryError> {
+pub(super) fn check_k(k: &[f64]) -> Result<(), QueryError> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if k.iter().any(|k| k.is_nan()) {
         return Err(QueryError::execution("Parameter value is NaN"));

@@ -7,6 +7,8 @@ pub(crate) mod math;
 pub(crate) mod over_time;
 pub(crate) mod quantile;
 pub(crate) mod rate;
+pub(crate) mod smoothing;
+mod sort;
 pub(crate) mod time;
 
 mod operators;
@@ -14,7 +16,8 @@ mod operators;
 pub(crate) use histogram::HistogramFunction;
 pub(crate) use label::LabelFunction;
 pub(crate) use math::MapFunction;
-pub(crate) use operators::{absent, computed, each, histogram, label, map, negate, of_scalar, sort};
+pub(crate) use operators::{absent, computed, each, histogram, label, map, negate, of_scalar};
+pub(crate) use sort::sort;
 pub(crate) use time::DatePart;
 
 use crate::eval::Exec;
@@ -51,7 +54,7 @@ pub(crate) struct WindowFunction {
     pub(crate) check: Check,
 }
 
-/// What the engine remarks about the input of a function.
+/// What the engine remarks about the input of a function, or refuses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Check {
     /// Nothing.
@@ -60,6 +63,8 @@ pub(crate) enum Check {
     Counter(Span),
     /// The first scalar argument should lie in 0..=1. It stands there.
     Quantile(Span),
+    /// Both scalar arguments must lie between 0 and 1.
+    Factors,
 }
 
 /// Warns of a quantile that is none.

@@ -1,7 +1,5 @@
 //! The operators around functions that take series one by one, and those that need all of them.
 
-use std::cmp::Ordering;
-
 use marigram_storage::model::labels::Labels;
 
 use super::histogram::HistogramOperator;
@@ -11,7 +9,7 @@ use crate::eval::column::Steps;
 use crate::eval::scalar::{self, ScalarColumn};
 use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn, open};
 use crate::names::without_metadata;
-use crate::plan::{HistogramSite, ScalarNode, SortBy, SortOrder, VectorNode};
+use crate::plan::{HistogramSite, ScalarNode, VectorNode};
 
 /// An operator made of a function that changes series one by one. Series without samples are dropped.
 struct Each<'q, F> {
@@ -170,40 +168,6 @@ pub(crate) fn of_scalar<'q>(
             column.put(step, value);
         }
         Ok(vec![SeriesColumn { labels: Labels::default(), column }])
-    }))
-}
-
-/// `sort`, `sort_desc`: orders an instant vector. A range query's result is ordered by labels in any case.
-pub(crate) fn sort<'q>(
-    exec: &'q Exec<'q>,
-    order: &'q SortOrder,
-    input: &'q VectorNode,
-    grid: Grid,
-) -> Result<BoxedOperator<'q>, QueryError> {
-    let mut input = open(exec, input, grid)?;
-    if grid.steps != 1 {
-        let text = "sort is ineffective for range queries since results are always ordered by labels";
-        exec.remarks.borrow_mut().warn(text.to_owned(), order.span);
-        return Ok(input);
-    }
-    Ok(computed(move || {
-        let mut series = Vec::new();
-        while let Some(next) = input.next()? {
-            series.push(next);
-        }
-        // Equal values come in the order of their labels, so that an answer is the same each time.
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        series.sort_by(|a, b| {
-            let (a, b) = (a.column.values.first().copied(), b.column.values.first().copied());
-            let (a, b) = (a.unwrap_or(f64::NAN), b.unwrap_or(f64::NAN));
-            match (a.is_nan(), b.is_nan()) {
-                (false, false) if order.by == SortBy::ValueDescending => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
-                (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
-                // NaN comes last in both directions.
-                (a, b) => a.cmp(&b),
-            }
-        });
-        Ok(series)
     }))
 }
 

@@ -85,6 +85,35 @@ pub(crate) fn mad(window: &Window<'_>) -> Option<f64> {
     Some(quantile(0.5, &mut values))
 }
 
+/// `ts_of_first_over_time`
+pub(crate) fn time_of_first(window: &Window<'_>) -> Option<f64> {
+    window.times.first().map(|&time_ms| seconds(time_ms))
+}
+
+/// `ts_of_last_over_time`
+pub(crate) fn time_of_last(window: &Window<'_>) -> Option<f64> {
+    window.times.last().map(|&time_ms| seconds(time_ms))
+}
+
+/// `ts_of_max_over_time`: of several, the last.
+pub(crate) fn time_of_max(window: &Window<'_>) -> Option<f64> {
+    time_of(window, |value, most| value >= most || most.is_nan())
+}
+
+/// `ts_of_min_over_time`: of several, the last.
+pub(crate) fn time_of_min(window: &Window<'_>) -> Option<f64> {
+    time_of(window, |value, least| value <= least || least.is_nan())
+}
+
+fn time_of(window: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let samples = window.times.iter().copied().zip(window.values.iter().copied());
+    samples.reduce(|best, next| if better(next.1, best.1) { next } else { best }).map(|(time_ms, _)| seconds(time_ms))
+}
+
+fn seconds(time_ms: i64) -> f64 {
+    time_ms as f64 / 1000.0
+}
+
 fn fold(window: &Window<'_>, f: impl Fn(f64, f64) -> f64) -> Option<f64> {
     window.values.iter().copied().reduce(f)
 }
@@ -114,6 +143,10 @@ mod tests {
         assert_eq!(on(quantile_of, &[4.0, 1.0, 3.0]), 3.0);
         assert_eq!(on(stdvar, &[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), 4.0);
         assert_eq!(on(stddev, &[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), 2.0);
+        let (first, last) = (on(time_of_first, &values), on(time_of_last, &values));
+        assert_eq!((first, last), (0.001, 0.004));
+        let (max, min) = (on(time_of_max, &[2.0, 7.0, 7.0, 1.0]), on(time_of_min, &[2.0, 7.0, 7.0, 1.0]));
+        assert_eq!((max, min), (0.003, 0.004));
         assert_eq!(on(mad, &[4.0, 6.0, 2.0, 1.0, 999.0, 1.0, 2.0]), 1.0);
     }
 }
