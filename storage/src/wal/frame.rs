@@ -3,11 +3,12 @@
 
 use crc32c::crc32c;
 
-use crate::format::checksum_holds;
+use crate::error::{Error, Result};
+use crate::format::{binary, checksum_holds};
 use crate::model::time::TimeRange;
 
 /// First bytes of a segment.
-const SEGMENT_MAGIC: [u8; 8] = *b"MARIGWAL";
+const SEGMENT_MAGIC: [u8; 4] = *b"MGWL";
 /// Version of the segment format.
 const SEGMENT_VERSION: u32 = 1;
 /// First bytes of a frame.
@@ -55,30 +56,32 @@ macro_rules! take {
 impl SegmentHeader {
     /// The header's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES);
-        out.extend_from_slice(&SEGMENT_MAGIC);
-        out.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
-        out.extend_from_slice(&self.number.to_le_bytes());
-        out.extend_from_slice(&self.base.to_le_bytes());
-        out.extend_from_slice(&self.previous_range.start_ms.to_le_bytes());
-        out.extend_from_slice(&self.previous_range.end_ms.to_le_bytes());
-        let crc = crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
+        let mut out = binary::header(SEGMENT_MAGIC, SEGMENT_VERSION);
+        let mut fields = Vec::with_capacity(SEGMENT_HEADER_BYTES - out.len());
+        fields.extend_from_slice(&self.number.to_le_bytes());
+        fields.extend_from_slice(&self.base.to_le_bytes());
+        fields.extend_from_slice(&self.previous_range.start_ms.to_le_bytes());
+        fields.extend_from_slice(&self.previous_range.end_ms.to_le_bytes());
+        binary::seal(&mut fields);
+        out.extend_from_slice(&fields);
         debug_assert_eq!(out.len(), SEGMENT_HEADER_BYTES);
         out
     }
 
-    /// The header at the front of `bytes`; `None` if it is not whole.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let header = bytes.get(..SEGMENT_HEADER_BYTES)?;
-        let (fields, crc) = header.split_last_chunk::<4>()?;
-        if !checksum_holds(fields, u32::from_le_bytes(*crc)) {
-            return None;
+    /// The header at the front of a segment's bytes; `None` if it is not whole.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`]: a newer program wrote the segment, and it must be left alone. `what` names it.
+    pub fn decode(what: &str, bytes: &[u8]) -> Result<Option<Self>> {
+        match binary::check_header(what, bytes, SEGMENT_MAGIC, SEGMENT_VERSION) {
+            Err(error @ Error::UnknownVersion { .. }) => Err(error),
+            Err(_) => Ok(None),
+            Ok(()) => Ok(Self::decode_fields(bytes)),
         }
-        let mut rest = fields.strip_prefix(&SEGMENT_MAGIC)?;
-        if take!(rest, u32) != SEGMENT_VERSION {
-            return None;
-        }
+    }
+
+    fn decode_fields(bytes: &[u8]) -> Option<Self> {
+        let mut rest = binary::open("", "", bytes.get(binary::HEADER_BYTES..SEGMENT_HEADER_BYTES)?).ok()?;
         let number = take!(rest, u64);
         let base = take!(rest, u64);
         let previous_range = TimeRange { start_ms: take!(rest, i64), end_ms: take!(rest, i64) };
@@ -130,9 +133,9 @@ mod tests {
             let range = TimeRange { start_ms: a, end_ms: b };
             let segment = SegmentHeader { number, base, previous_range: range };
             let mut bytes = segment.encode();
-            prop_assert_eq!(SegmentHeader::decode(&bytes), Some(segment));
+            prop_assert_eq!(SegmentHeader::decode("", &bytes).unwrap(), Some(segment));
             bytes[at / 8] ^= 1 << (at % 8);
-            prop_assert_eq!(SegmentHeader::decode(&bytes), None);
+            prop_assert_eq!(SegmentHeader::decode("", &bytes).unwrap(), None);
 
             let frame = FrameHeader { payload_bytes: len, position: base, durable: number, segment_range: range, payload_crc: len ^ 1 };
             let mut bytes = Vec::new();
@@ -141,5 +144,12 @@ mod tests {
             bytes[at / 8] ^= 1 << (at % 8);
             prop_assert_eq!(FrameHeader::decode(&bytes), None);
         }
+    }
+
+    #[test]
+    fn a_newer_segment_is_refused_and_not_taken_for_damage() {
+        let mut bytes = binary::header(SEGMENT_MAGIC, SEGMENT_VERSION + 1);
+        bytes.extend_from_slice(&[0; 100]);
+        assert!(matches!(SegmentHeader::decode("a", &bytes), Err(Error::UnknownVersion { version: 2, .. })));
     }
 }

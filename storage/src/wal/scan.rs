@@ -65,6 +65,8 @@ struct Walk {
     path: PathBuf,
     bytes: Bytes,
     base: Option<u64>,
+    /// The base, if the header is whole: everything below was durable.
+    header_base: Option<u64>,
     previous_range: TimeRange,
     frames: Vec<(usize, FrameHeader)>,
     /// Unreadable stretches, ascending.
@@ -74,7 +76,7 @@ struct Walk {
 /// Reads all segments below `dir`. Changes nothing; [`apply_cuts`] does.
 ///
 /// # Errors
-/// The disk's.
+/// The disk's; [`crate::Error::UnknownVersion`].
 pub fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
     let mut files = Vec::new();
     for entry in disk.list(dir)? {
@@ -84,12 +86,16 @@ pub fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
             files.push((number, path, bytes));
         }
     }
-    Ok(scan_files(files))
+    scan_files(files)
 }
 
 /// Judges the files of a log: number, path and bytes of each, ascending by number.
-pub fn scan_files(files: Vec<(u64, PathBuf, Bytes)>) -> Scan {
-    judge(files.into_iter().map(|(number, path, bytes)| walk(number, path, bytes)).collect())
+///
+/// # Errors
+/// [`crate::Error::UnknownVersion`].
+pub fn scan_files(files: Vec<(u64, PathBuf, Bytes)>) -> Result<Scan> {
+    let walks = files.into_iter().map(|(number, path, bytes)| walk(number, path, bytes));
+    walks.collect::<Result<Vec<_>>>().map(judge)
 }
 
 /// Makes the cuts of a scan, durably: afterwards everything that stays is durable, and a new segment may begin.
@@ -110,8 +116,8 @@ pub fn apply_cuts(disk: &dyn Disk, dir: &Path, scan: &Scan) -> Result<()> {
     disk.sync_dir(dir)
 }
 
-fn walk(number: u64, path: PathBuf, bytes: Bytes) -> Walk {
-    let header = SegmentHeader::decode(&bytes).filter(|h| h.number == number);
+fn walk(number: u64, path: PathBuf, bytes: Bytes) -> Result<Walk> {
+    let header = SegmentHeader::decode(&path.display().to_string(), &bytes)?.filter(|h| h.number == number);
     let mut base = header.map(|h| h.base);
     let mut frames = Vec::new();
     let mut holes = Vec::new();
@@ -134,7 +140,8 @@ fn walk(number: u64, path: PathBuf, bytes: Bytes) -> Walk {
         holes.push(0..0);
     }
     let previous_range = header.map_or(TimeRange::EMPTY, |h| h.previous_range);
-    Walk { number, path, bytes, base, previous_range, frames, holes }
+    let header_base = header.map(|h| h.base);
+    Ok(Walk { number, path, bytes, base, header_base, previous_range, frames, holes })
 }
 
 /// The next whole frame at or after `offset`.
@@ -160,9 +167,7 @@ fn find_frame(bytes: &[u8], offset: usize, base: Option<u64>) -> Option<(usize, 
 fn judge(walks: Vec<Walk>) -> Scan {
     let durable = walks
         .iter()
-        .flat_map(|w| {
-            w.frames.iter().map(|(_, frame)| frame.durable).chain(SegmentHeader::decode(&w.bytes).map(|h| h.base))
-        })
+        .flat_map(|w| w.frames.iter().map(|(_, frame)| frame.durable).chain(w.header_base))
         .max()
         .unwrap_or(0);
     let mut scan = Scan { last_number: walks.last().map_or(0, |w| w.number), ..Scan::default() };
