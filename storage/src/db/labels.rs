@@ -115,20 +115,21 @@ impl Db {
     ) -> Result<()> {
         damage::check(&self.damage.lock(), range)?;
         let tenant = context.tenant();
-        let snapshot = self.snapshot(range);
         let everything = [Vec::new()];
         for matchers in if selectors.is_empty() { &everything[..] } else { selectors } {
             context.check()?;
+            let partitions = self.head.partitions_in(range);
             if let Some(head) = self.head.tenant(tenant) {
                 let index = head.index();
                 let matching = index.postings().select(matchers);
                 let mut present = RoaringBitmap::new();
-                for partition in &snapshot.partitions {
+                for partition in &partitions {
                     present |= partition.overlapping(tenant, &matching, range);
                 }
                 visit(Some((&index, &present)), None)?;
             }
-            for part in snapshot.blocks.iter().filter_map(|block| block.tenant(tenant)) {
+            // The head first, then the blocks: the direction in which data moves.
+            for part in self.blocks_in(range).iter().filter_map(|block| block.tenant(tenant)) {
                 context.check()?;
                 visit(None, Some((&part, matchers)))?;
             }

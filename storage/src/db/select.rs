@@ -1,8 +1,9 @@
 //! Select over head and blocks.
 //!
-//! 1. Take the partitions of the head, then the list of blocks, in the direction in which data moves: what leaves the head
-//!    in between is in both, and joined.
-//! 2. Resolve the matchers in each into entries (id after `drop_labels`, source, number), and sort them by id.
+//! 1. Take the partitions of the head, resolve the matchers in its index, and only then take the list of blocks: the
+//!    direction in which data moves. What leaves the head in between is in both, and joined; what had left its index
+//!    before is in a block that the list already has.
+//! 2. Resolve the matchers in each block. All entries (id after `drop_labels`, source, number) are sorted by id.
 //! 3. Yield batch by batch: for each series the chunks of all sources.
 
 use std::sync::Arc;
@@ -19,12 +20,6 @@ use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
 
-/// What a select reads; stays readable whatever is sealed or dropped meanwhile.
-pub(super) struct Snapshot {
-    pub(super) partitions: Vec<Arc<Partition>>,
-    pub(super) blocks: Vec<Block>,
-}
-
 /// One series in one source.
 struct Entry {
     /// Of the labels after `drop_labels`.
@@ -40,20 +35,20 @@ enum Place {
     Block { index: usize, series: BlockSeriesRef },
 }
 
+/// A running select. What it holds stays readable whatever is sealed or dropped meanwhile.
 struct Stream {
     context: Context,
-    snapshot: Snapshot,
+    partitions: Vec<Arc<Partition>>,
+    blocks: Vec<Block>,
     range: TimeRange,
     entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
     _entries_reservation: Reservation,
 }
 
 impl Db {
-    /// Takes hold of everything that may hold samples of `range`: head first, then blocks.
-    pub(super) fn snapshot(&self, range: TimeRange) -> Snapshot {
-        let partitions = self.head.partitions_in(range);
-        let blocks = self.blocks.load().iter().filter(|b| b.meta().range.overlaps(range)).cloned().collect();
-        Snapshot { partitions, blocks }
+    /// The blocks that may hold samples of `range`. To be asked for only after the head was looked at.
+    pub(super) fn blocks_in(&self, range: TimeRange) -> Vec<Block> {
+        self.blocks.load().iter().filter(|b| b.meta().range.overlaps(range)).cloned().collect()
     }
 
     /// The series that match, with all chunks that overlap the range. See [`SeriesStream`].
@@ -63,30 +58,32 @@ impl Db {
     pub fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
         context.check()?;
         damage::check(&self.damage.lock(), request.range)?;
-        let snapshot = self.snapshot(request.range);
-        let mut entries = self.head_entries(context, &snapshot, request);
-        for index in 0..snapshot.blocks.len() {
+        let partitions = self.head.partitions_in(request.range);
+        let mut entries = self.head_entries(context, &partitions, request);
+        let blocks = self.blocks_in(request.range);
+        for index in 0..blocks.len() {
             context.check()?;
-            block_entries(context.tenant(), &snapshot.blocks, index, request, &mut entries)?;
+            block_entries(context.tenant(), &blocks, index, request, &mut entries)?;
         }
         let reservation = context.reserve((entries.len() * (size_of::<Entry>() + 16)) as u64)?;
         entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.full_id.cmp(&b.full_id)));
         Ok(Box::new(Stream {
             context: context.clone(),
-            snapshot,
+            partitions,
+            blocks,
             range: request.range,
             entries: entries.into_iter().peekable(),
             _entries_reservation: reservation,
         }))
     }
 
-    fn head_entries(&self, context: &Context, snapshot: &Snapshot, request: SelectRequest<'_>) -> Vec<Entry> {
+    fn head_entries(&self, context: &Context, partitions: &[Arc<Partition>], request: SelectRequest<'_>) -> Vec<Entry> {
         let tenant = context.tenant();
         let Some(head) = self.head.tenant(tenant) else { return Vec::new() };
         let index = head.index();
         let matching = index.postings().select(request.matchers);
         let mut present = roaring::RoaringBitmap::new();
-        for partition in &snapshot.partitions {
+        for partition in partitions {
             present |= partition.overlapping(tenant, &matching, request.range);
         }
         let entry = |dense| {
@@ -128,11 +125,11 @@ impl Stream {
         let tenant = self.context.tenant();
         match place {
             Place::Head { dense } => {
-                let partitions = self.snapshot.partitions.iter();
+                let partitions = self.partitions.iter();
                 Ok(partitions.flat_map(|partition| partition.chunks(tenant, *dense, self.range)).collect())
             }
             Place::Block { index, series } => {
-                let part = self.snapshot.blocks.get(*index).and_then(|block| block.tenant(tenant));
+                let part = self.blocks.get(*index).and_then(|block| block.tenant(tenant));
                 part.map_or(Ok(Vec::new()), |part| part.chunks(*series, self.range))
             }
         }

@@ -1,0 +1,58 @@
+//! A write-ahead log that an earlier version wrote must load for ever. `MARIGRAM_WRITE_GOLDEN=DIR` writes the log of the
+//! present version to `DIR/wal` instead of reading.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use marigram_storage::db::Db;
+use marigram_storage::env::ManualClock;
+use marigram_storage::model::sample::STALE_NAN_BITS;
+use marigram_storage::model::time::TimeRange;
+use marigram_storage::write::{FamilyMetadata, MetadataEntry, MetadataKind};
+use support::store::{Contents, batch, contents, open};
+
+const NOW_MS: i64 = 1_700_006_400_000;
+
+fn write(db: &Db) {
+    let odd = f64::from_bits(0x7ff8_0000_dead_beef);
+    db.append(batch("a", &[("x", NOW_MS, 1.5), ("y", NOW_MS + 1, odd), ("x", i64::MIN, -0.0)])).unwrap();
+    let mut second = batch("b", &[("x", NOW_MS, f64::from_bits(STALE_NAN_BITS))]);
+    let entry = MetadataEntry { kind: MetadataKind::Gauge, help: "é".into(), unit: "s".into() };
+    second.metadata.push(FamilyMetadata { family: "up".into(), entry });
+    db.append(second).unwrap();
+}
+
+fn copy_log(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn a_log_of_version_1_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    if let Some(golden) = std::env::var_os("MARIGRAM_WRITE_GOLDEN") {
+        write(&open(dir.path(), &clock));
+        copy_log(&dir.path().join("wal"), &PathBuf::from(golden).join("wal"));
+        return;
+    }
+    copy_log(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/wal"), &dir.path().join("wal"));
+    let db = open(dir.path(), &clock);
+    let a = Contents::from([
+        (("x".into(), NOW_MS), 1.5f64.to_bits()),
+        (("x".into(), i64::MIN), (-0.0f64).to_bits()),
+        (("y".into(), NOW_MS + 1), 0x7ff8_0000_dead_beef),
+    ]);
+    assert_eq!(contents(&db, "a", &clock, TimeRange::ALL).unwrap(), a);
+    let b = Contents::from([(("x".into(), NOW_MS), STALE_NAN_BITS)]);
+    assert_eq!(contents(&db, "b", &clock, TimeRange::ALL).unwrap(), b);
+    let metadata = db.metadata(&batch("b", &[]).tenant);
+    assert_eq!((metadata["up"][0].help.as_str(), metadata["up"][0].kind), ("é", MetadataKind::Gauge));
+    assert!(db.damage().is_empty());
+}
