@@ -1,5 +1,6 @@
 //! Calls of functions, and aggregations.
 
+use super::MAX_ARGUMENTS;
 use super::ast::{AggregateOp, ExprKind, Grouping, Span};
 use super::error::{Failure, Result};
 use super::functions;
@@ -32,6 +33,9 @@ impl Parser<'_> {
             depth = depth.max(arg.depth);
             args.push(arg);
             let Some(comma) = self.accept(Kind::Comma) else { break };
+            if args.len() >= MAX_ARGUMENTS {
+                return Err(Failure::new(comma.span, format!("more than {MAX_ARGUMENTS} arguments in one call")));
+            }
             if self.peek() == Kind::RightParen {
                 return Err(Failure::new(comma.span, "trailing commas not allowed in function call args"));
             }

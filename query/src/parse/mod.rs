@@ -37,11 +37,26 @@ pub const MAX_DEPTH: usize = 256;
 /// How many regex matchers one query may hold; each may cost megabytes when compiled.
 pub const MAX_REGEX_MATCHERS: usize = 256;
 
+/// How many arguments a call may have.
+pub const MAX_ARGUMENTS: usize = 1000;
+
+/// How long a query may be. A tree takes many times the memory of its text; this bounds it to some tens of megabytes.
+pub const MAX_QUERY_BYTES: usize = 1 << 20;
+
+fn check_length(text: &str) -> Result<(), ParseError> {
+    if text.len() > MAX_QUERY_BYTES {
+        let message = format!("the query is {} bytes long, at most {MAX_QUERY_BYTES} are allowed", text.len());
+        return Err(ParseError::without_position(message));
+    }
+    Ok(())
+}
+
 /// Parses and checks a query.
 ///
 /// # Errors
 /// The first mistake, in Prometheus' words where it has words for it, with line and column.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    check_length(text)?;
     parser::Parser::new(text).query().map_err(|failure| failure.locate(text))
 }
 
@@ -50,6 +65,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// Anything but a selector, and selectors that the empty label set passes.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    check_length(text)?;
     let matchers = parser::Parser::new(text).bare_selector().map_err(|failure| failure.locate(text))?;
     if matchers.iter().all(Matcher::matches_empty) {
         return Err(ParseError::without_position("match[] must contain at least one non-empty matcher"));

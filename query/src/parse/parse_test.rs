@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Selector};
-use super::{MAX_DEPTH, parse, parse_selector};
+use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_QUERY_BYTES, MAX_REGEX_MATCHERS, parse, parse_selector};
 
 /// The tree with every operator in parentheses.
 fn shape(text: &str) -> String {
@@ -309,6 +309,18 @@ fn deep_and_long_queries_are_read_or_refused_on_a_small_stack() {
     on_small_stack("-".repeat(20_000)).unwrap_err();
     on_small_stack("(".repeat(20_000)).unwrap_err();
     on_small_stack(format!("m{{{}}}", "a=~\"x\",".repeat(20_000))).unwrap_err();
+}
+
+#[test]
+fn huge_queries_are_refused() {
+    let refused = |text: String| parse(&text).unwrap_err().to_string();
+    assert!(refused("1,".repeat(MAX_QUERY_BYTES)).contains("at most 1048576 are allowed"));
+    assert!(parse_selector(&"a".repeat(MAX_QUERY_BYTES + 1)).is_err());
+    assert!(parse(&"a".repeat(MAX_QUERY_BYTES)).is_ok());
+    let arguments = refused(format!("sum({}1)", "1,".repeat(MAX_ARGUMENTS)));
+    assert!(arguments.contains("more than 1000 arguments"), "{arguments}");
+    let regexes = refused(format!("m{{{}}}", "a=~\"x\",".repeat(MAX_REGEX_MATCHERS + 1)));
+    assert!(regexes.contains("more than 256 regex matchers"), "{regexes}");
 }
 
 proptest! {
