@@ -7,13 +7,13 @@ use marigram_storage::model::labels::SeriesId;
 use super::column::Steps;
 use super::{BoxedOperator, Exec, Operator, SeriesColumn};
 use crate::error::QueryError;
-use crate::plan::{VectorNode, is_comparison};
+use crate::plan::VectorNode;
 
 /// Puts a guard around the operator of `node`, unless the plan shows that its labels stay apart.
 pub(super) fn guarded<'q>(exec: &'q Exec<'q>, node: &VectorNode, operator: BoxedOperator<'q>) -> BoxedOperator<'q> {
     let safe = match node {
         VectorNode::Map { input, .. } | VectorNode::Negate(input) => input.is_bare(),
-        VectorNode::WithScalar(binary) => is_comparison(binary.op) && !binary.return_bool || binary.vector.is_bare(),
+        VectorNode::WithScalar(binary) => binary.op.is_comparison() && !binary.return_bool || binary.vector.is_bare(),
         _ => false,
     };
     if safe { operator } else { Box::new(Guard { exec, input: operator, seen: HashMap::new() }) }

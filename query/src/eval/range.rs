@@ -17,6 +17,7 @@ use super::subquery::Subquery;
 use super::{Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
 use crate::names::without_metadata;
+use crate::parse::strings::quote;
 use crate::plan::{MatrixNode, Moment, ScalarNode};
 use crate::value::Series;
 
@@ -138,7 +139,7 @@ impl<'q> RangeFunction<'q> {
         {
             let text = format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                crate::text::quoted(name)
+                quote(name)
             );
             self.reader.exec.remarks.borrow_mut().info(text, span);
         }

@@ -7,7 +7,7 @@ use super::functions;
 use super::invariant::{is_invariant, unwrap_parens};
 use super::{
     AggregateNode, AggregateParam, BinaryNode, MatrixNode, Moment, Node, ScalarNode, Select, SetNode, VectorNode,
-    WithScalarNode, is_comparison,
+    WithScalarNode,
 };
 use crate::error::QueryError;
 use crate::eval::function::math::binary_operation;
@@ -176,7 +176,7 @@ impl Builder {
             }
             (Node::Vector(lhs), Node::Vector(rhs)) => {
                 let matching = matching.cloned().unwrap_or_else(|| every_label(op));
-                Node::Vector(if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
+                Node::Vector(if op.is_set() {
                     VectorNode::Set(Box::new(SetNode { op, lhs, rhs, matching }))
                 } else {
                     VectorNode::Binary(Box::new(BinaryNode { op, lhs, rhs, matching, return_bool }))
@@ -196,10 +196,10 @@ fn with_scalar(
     scalar_is_left: bool,
     return_bool: bool,
 ) -> Result<Node, QueryError> {
-    if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
+    if op.is_set() {
         return Err(QueryError::bad_data("set operators are not allowed in binary scalar expressions"));
     }
-    let return_bool = return_bool && is_comparison(op);
+    let return_bool = return_bool && op.is_comparison();
     Ok(Node::Vector(VectorNode::WithScalar(Box::new(WithScalarNode {
         op,
         vector,
@@ -210,7 +210,7 @@ fn with_scalar(
 }
 
 fn every_label(op: BinaryOp) -> Matching {
-    let is_set = matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless);
+    let is_set = op.is_set();
     let cardinality = if is_set { Cardinality::ManyToMany } else { Cardinality::OneToOne };
     Matching { cardinality, on: false, labels: Vec::new(), include: Vec::new() }
 }

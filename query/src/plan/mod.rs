@@ -204,11 +204,6 @@ pub(crate) struct SetNode {
     pub(crate) matching: Matching,
 }
 
-/// Whether an operator is a comparison, which filters or, with `bool`, yields 0 and 1.
-pub(crate) fn is_comparison(op: BinaryOp) -> bool {
-    matches!(op, BinaryOp::Eql | BinaryOp::Neq | BinaryOp::Gtr | BinaryOp::Lss | BinaryOp::Gte | BinaryOp::Lte)
-}
-
 impl VectorNode {
     /// Whether every series comes in one piece.
     pub(crate) fn is_whole(&self) -> bool {

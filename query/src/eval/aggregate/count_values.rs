@@ -9,8 +9,8 @@ use crate::eval::column::Column;
 use crate::eval::{Exec, Grid, SeriesColumn, open};
 use crate::number;
 use crate::parse::ast::Grouping;
+use crate::parse::strings::quote;
 use crate::plan::AggregateNode;
-use crate::text;
 
 /// Evaluates `count_values("label", v)`.
 pub(super) fn evaluate(
@@ -20,7 +20,7 @@ pub(super) fn evaluate(
     grid: Grid,
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     if label.is_empty() {
-        return Err(QueryError::execution(format!("invalid label name {}", text::quoted(label))));
+        return Err(QueryError::execution(format!("invalid label name {}", quote(label))));
     }
     // The label of the value is one of those that are grouped by.
     let mut grouping: Grouping = node.grouping.clone();

@@ -13,7 +13,7 @@ use super::scalar::{self, ScalarColumn};
 use super::{BoxedOperator, Exec, Grid};
 use crate::error::QueryError;
 use crate::names::without_metadata;
-use crate::plan::{WithScalarNode, is_comparison};
+use crate::plan::WithScalarNode;
 
 /// An operator between each value of a vector and a scalar.
 pub(super) fn with_scalar<'q>(
@@ -25,7 +25,7 @@ pub(super) fn with_scalar<'q>(
     let input = super::open(exec, &node.vector, grid)?;
     let operation = binary_operation(node.op);
     let scalar_is_left = node.scalar_is_left;
-    let filters = is_comparison(node.op) && !node.return_bool;
+    let filters = node.op.is_comparison() && !node.return_bool;
     Ok(each(exec, input, move |series| {
         let column = &mut series.column;
         let of = |value: f64, scalar: f64| {

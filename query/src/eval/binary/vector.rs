@@ -18,7 +18,7 @@ use crate::eval::column::{Column, Steps};
 use crate::eval::function::math::binary_operation;
 use crate::eval::{self, BoxedOperator, Exec, Grid, Operator, SeriesColumn};
 use crate::parse::ast::Cardinality;
-use crate::plan::{BinaryNode, is_comparison};
+use crate::plan::BinaryNode;
 use crate::text;
 
 /// Series of the one side with the same signature.
@@ -142,7 +142,7 @@ impl VectorBinary<'_> {
             }
             matched.unite(&new);
         }
-        let comparison = is_comparison(self.node.op);
+        let comparison = self.node.op.is_comparison();
         let drop_name = !comparison || self.node.return_bool;
         let mut made: Vec<SeriesColumn> = Vec::new();
         for entry in slot.entries.iter().filter(|entry| entry.column.present.intersects(present)) {
@@ -179,7 +179,7 @@ impl VectorBinary<'_> {
 fn calculate(node: &BinaryNode, many: &Column, one: &Column, out: &mut Column) {
     let operation = binary_operation(node.op);
     let many_is_right = node.matching.cardinality == Cardinality::OneToMany;
-    let filters = is_comparison(node.op) && !node.return_bool;
+    let filters = node.op.is_comparison() && !node.return_bool;
     for (step, value) in many.samples() {
         if !one.present.get(step) {
             continue;

@@ -15,8 +15,8 @@ use crate::eval::column::Column;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn};
 use crate::names::without_metadata;
+use crate::parse::strings::quote;
 use crate::plan::HistogramSite;
-use crate::text;
 
 /// The label that holds a bucket's upper bound.
 const BUCKET_LABEL: &str = "le";
@@ -76,10 +76,10 @@ impl<'q> HistogramOperator<'q> {
         while let Some(series) = input.next()? {
             let bound = series.labels.get(BUCKET_LABEL).unwrap_or("");
             let Some(upper) = parse_bound(bound) else {
-                let metric = series.labels.metric_name().map(|name| format!(" for metric name {}", text::quoted(name)));
+                let metric = series.labels.metric_name().map(|name| format!(" for metric name {}", quote(name)));
                 let text = format!(
                     "bucket label \"le\" is missing or has a malformed value of {}{}",
-                    text::quoted(bound),
+                    quote(bound),
                     metric.unwrap_or_default()
                 );
                 self.exec.remarks.borrow_mut().warn(text, self.site.buckets);
