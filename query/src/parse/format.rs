@@ -54,7 +54,8 @@ pub fn format_number(value: f64) -> String {
     if value.is_nan() {
         "NaN".into()
     } else if value.is_infinite() {
-        if value < 0.0 { "-Inf" } else { "+Inf" }.into()
+        // Without a plus, which would take the whole of `Inf ^ 2` for its operand.
+        if value < 0.0 { "-Inf" } else { "Inf" }.into()
     } else {
         value.to_string()
     }

@@ -47,6 +47,7 @@ fn what_prometheus_reads_is_read() {
     for text in [
         "0x1F + .5 + 1. + 1e-3 + 1_000 + Inf + -inf + NaN + 010",
         "5m + 1h30m",
+        "Inf ^ foo",
         "\"double\\n\"",
         "'sin\\'gle'",
         "`raw\\`",
