@@ -1,11 +1,14 @@
 //! Remote read: Prometheus (and tools that move data) fetch raw samples. Answers are of the *sampled* kind: one message,
 //! Snappy-compressed, every sample bit for bit.
 
+use std::fmt::Display;
+
 use marigram_proto::prometheus::label_matcher::Type;
 use marigram_proto::prometheus::read_request::ResponseType;
 use marigram_proto::prometheus::{
     Label, LabelMatcher, Query, QueryResult, ReadRequest, ReadResponse, Sample, TimeSeries,
 };
+use marigram_proto::wire::{Cursor, WireError};
 use marigram_query::source::Source;
 use marigram_storage::context::Context;
 use marigram_storage::model::labels::Labels;
@@ -18,8 +21,16 @@ use crate::ingest::{DecodeError, snappy};
 
 /// Largest request, decompressed: a handful of queries.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Most queries of a request; Prometheus sends one.
+const QUERIES_MAX: usize = 64;
+/// Most matchers of all queries of a request.
+const MATCHERS_MAX: usize = 1024;
 /// What a sample costs while the answer is put together: in the message, encoded, and compressed.
 const ANSWER_BYTES_PER_SAMPLE: u64 = 64;
+/// What a label costs beside its bytes: two strings, each with its allocation.
+const ANSWER_BYTES_PER_LABEL: u64 = 96;
+/// What a series costs beside samples and labels.
+const ANSWER_BYTES_PER_SERIES: u64 = 192;
 
 /// Why a remote read is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +58,8 @@ pub fn answer(
     samples_max: u64,
 ) -> Result<Vec<u8>, RemoteReadError> {
     let plain = snappy::decompress(body, REQUEST_BYTES_MAX)?;
-    let request = ReadRequest::decode(&plain[..]).map_err(|error| {
-        RemoteReadError::BadRequest(format!("the body is not a valid remote-read request: {error}"))
-    })?;
+    check_counts(&plain).map_err(not_a_request)??;
+    let request = ReadRequest::decode(&plain[..]).map_err(not_a_request)?;
     let accepted = &request.accepted_response_types;
     if !accepted.is_empty() && !accepted.contains(&(ResponseType::Samples as i32)) {
         let text = "only responses of type SAMPLES are given, and the client does not accept them";
@@ -66,7 +76,7 @@ pub fn answer(
                 let text = format!("the answer would hold more than {samples_max} samples");
                 RemoteReadError::Storage(marigram_storage::Error::Limit(text))
             })?;
-            reservations.push(context.reserve(count * ANSWER_BYTES_PER_SAMPLE + 2 * labels.as_bytes().len() as u64)?);
+            reservations.push(context.reserve(answer_bytes(labels, count))?);
             timeseries.push((labels.clone(), series(labels, times, values)));
             Ok(())
         })?;
@@ -76,6 +86,40 @@ pub fn answer(
     let encoded = response.encode_to_vec();
     drop(response);
     snap::raw::Encoder::new().compress_vec(&encoded).map_err(|error| RemoteReadError::BadRequest(error.to_string()))
+}
+
+fn not_a_request(error: impl Display) -> RemoteReadError {
+    RemoteReadError::BadRequest(format!("the body is not a valid remote-read request: {error}"))
+}
+
+/// Counts queries and matchers before memory is taken for them: two bytes on the wire are a hundred decoded, and a whole
+/// select.
+fn check_counts(request: &[u8]) -> Result<Result<(), RemoteReadError>, WireError> {
+    let (mut queries, mut matchers) = (0, 0);
+    let mut fields = Cursor::new(request);
+    while let Some((number, value)) = fields.next_field()? {
+        if number != 1 {
+            continue;
+        }
+        queries += 1;
+        let mut fields = Cursor::new(value.bytes()?);
+        while let Some((number, _)) = fields.next_field()? {
+            matchers += usize::from(number == 3);
+        }
+    }
+    let refuse = |text| Ok(Err(RemoteReadError::BadRequest(text)));
+    if queries > QUERIES_MAX {
+        return refuse(format!("the request holds {queries} queries, at most {QUERIES_MAX} are taken"));
+    }
+    if matchers > MATCHERS_MAX {
+        return refuse(format!("the request holds {matchers} matchers, at most {MATCHERS_MAX} are taken"));
+    }
+    Ok(Ok(()))
+}
+
+fn answer_bytes(labels: &Labels, samples: u64) -> u64 {
+    let label_bytes = labels.iter().count() as u64 * ANSWER_BYTES_PER_LABEL + 4 * labels.as_bytes().len() as u64;
+    ANSWER_BYTES_PER_SERIES + label_bytes + samples * ANSWER_BYTES_PER_SAMPLE
 }
 
 fn read(

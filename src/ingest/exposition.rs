@@ -1,7 +1,8 @@
 //! The text formats that exporters write: Prometheus' own and OpenMetrics.
 //!
 //! One line at a time: comments are skipped, `# TYPE`, `# HELP` and `# UNIT` become metadata, every other line is one sample.
-//! A line that does not parse is refused with its number; the others are kept. Work is linear in the text.
+//! A line that does not parse is refused with its number; the others are kept. Work is linear in the text, and memory
+//! bounded by [`decoded_bytes_max`].
 
 mod line;
 mod metadata;
@@ -12,6 +13,18 @@ use super::assemble::Assembly;
 use super::{Decoded, IngestLimits, Reason, TimeBounds};
 use line::{Line, SampleLine};
 use metadata::Families;
+
+/// How much a text may grow: the shortest line, `a 1`, takes 64 bytes for series and sample, and 15 for its labels.
+const GROWTH_MAX: usize = 20;
+/// What even the shortest text may hold.
+const DECODED_BYTES_MIN: usize = 64 << 10;
+/// Longest line; a series at the limits has a third of it.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes that a text of `text_bytes` may hold beside itself once decoded. Samples behind it are refused.
+pub fn decoded_bytes_max(text_bytes: usize, limits: &IngestLimits) -> usize {
+    text_bytes.saturating_mul(GROWTH_MAX).min(limits.request_bytes_max).max(DECODED_BYTES_MIN)
+}
 
 /// How to read a text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,13 +45,17 @@ pub fn decode(
     bounds: TimeBounds,
     options: TextOptions<'_>,
 ) -> Decoded {
-    let mut assembly = Assembly::new(tenant, limits, bounds);
+    let mut assembly = Assembly::new(tenant, limits, bounds, decoded_bytes_max(text.len(), limits));
     let mut arena = Vec::new();
     let mut families = Families::default();
     let mut sample = SampleLine::default();
     for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        match line::read(bytes, options.openmetrics, &mut sample) {
+        let line = match bytes.len() > LINE_BYTES_MAX {
+            true => Err("the line is longer than 1 MiB"),
+            false => line::read(bytes, options.openmetrics, &mut sample),
+        };
+        match line {
             Ok(Line::Blank) => {}
             Ok(Line::End) => break,
             Ok(Line::Metadata(metadata)) => families.add(metadata),

@@ -16,6 +16,9 @@ use marigram_storage::write::WriteBatch;
 /// How far ahead of the clock a sample may be.
 pub const FUTURE_MAX_MS: i64 = 10 * 60_000;
 
+/// Most labels of a series that are looked at, empty ones included; those that stay are held to the set limit.
+pub(crate) const RAW_LABELS_MAX: usize = 4096;
+
 /// What a request may hold. Lengths are in bytes.
 #[derive(Clone, Debug)]
 pub struct IngestLimits {

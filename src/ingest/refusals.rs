@@ -22,12 +22,21 @@ pub enum Reason {
     Histogram,
     /// A line of text that does not parse.
     BadLine,
+    /// Behind what a request may hold in memory.
+    TooMany,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 6] =
-        [Reason::BadLabels, Reason::LabelLimit, Reason::TooOld, Reason::TooNew, Reason::Histogram, Reason::BadLine];
+    pub const ALL: [Reason; 7] = [
+        Reason::BadLabels,
+        Reason::LabelLimit,
+        Reason::TooOld,
+        Reason::TooNew,
+        Reason::Histogram,
+        Reason::BadLine,
+        Reason::TooMany,
+    ];
 
     /// As the metrics name it.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +47,7 @@ impl Reason {
             Reason::TooNew => "too_far_in_future",
             Reason::Histogram => "histogram_not_supported",
             Reason::BadLine => "bad_line",
+            Reason::TooMany => "too_many",
         }
     }
 }

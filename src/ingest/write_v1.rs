@@ -4,6 +4,8 @@
 //! 2. The request is walked once. The label bytes of a well-behaved sender are canonical as they come and stay where they
 //!    are; other labels are normalised into extra bytes behind the body.
 //! 3. Each sample is judged by its time; histograms are refused, exemplars counted.
+//!
+//! A request of `n` bytes holds at most `n +` [`decoded_bytes_max`]`(n)` bytes of memory while it is decoded.
 
 use marigram_proto::wire::WireError;
 use marigram_proto::write_v1::{Entries, Entry, LabelFields, Series};
@@ -11,7 +13,18 @@ use marigram_storage::model::tenant::TenantId;
 use marigram_storage::write::MetadataKind;
 
 use super::assemble::{Assembly, is_canonical};
-use super::{DecodeError, Decoded, IngestLimits, Reason, TimeBounds, snappy};
+use super::{DecodeError, Decoded, IngestLimits, RAW_LABELS_MAX, Reason, TimeBounds, snappy};
+
+/// How much a request may grow: the smallest series of an honest sender has 26 bytes (one label, a sample with the value
+/// 0 left out), and takes 64, and its labels once more where they are not canonical.
+const GROWTH_MAX: usize = 4;
+/// What even the smallest request may hold.
+const DECODED_BYTES_MIN: usize = 64 << 10;
+
+/// Most bytes that a request of `body_bytes` (decompressed) may hold beside its body. Samples behind it are refused.
+pub fn decoded_bytes_max(body_bytes: usize, limits: &IngestLimits) -> usize {
+    body_bytes.saturating_mul(GROWTH_MAX).min(limits.request_bytes_max).max(DECODED_BYTES_MIN)
+}
 
 /// Decodes a compressed request.
 ///
@@ -36,9 +49,10 @@ pub fn decode_plain(
     limits: &IngestLimits,
     bounds: TimeBounds,
 ) -> Result<Decoded, DecodeError> {
-    let mut assembly = Assembly::new(tenant, limits, bounds);
+    let mut assembly = Assembly::new(tenant, limits, bounds, decoded_bytes_max(body.len(), limits));
     let mut extra = Vec::new();
     walk(&body, &mut assembly, &mut extra).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    body.reserve_exact(extra.len());
     body.extend_from_slice(&extra);
     Ok(assembly.finish(body))
 }
@@ -74,10 +88,19 @@ fn read_series<'a>(
     }
     labels.clear();
     let mut fields = LabelFields::new(parts.labels);
+    let mut count = 0;
     while let Some(label) = fields.next_label()? {
-        labels.push(label);
+        count += 1;
+        // Empty ones do not count, but a label of two bytes must not take 32 of memory without end.
+        if count <= RAW_LABELS_MAX {
+            labels.push(label);
+        }
     }
-    assembly.end_raw(labels, extra, body_bytes);
+    if count > RAW_LABELS_MAX {
+        assembly.refuse(Reason::LabelLimit, || format!("{count} labels, at most {RAW_LABELS_MAX} are looked at"));
+    } else {
+        assembly.end_raw(labels, extra, body_bytes);
+    }
     Ok(())
 }
 

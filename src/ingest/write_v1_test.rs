@@ -121,3 +121,64 @@ proptest! {
         }
     }
 }
+
+/// What the batch holds beside the body.
+fn held_bytes(decoded: &Decoded, body_bytes: usize) -> usize {
+    let batch = &decoded.batch;
+    let texts: usize = batch.metadata.iter().map(|m| 120 + m.family.len() + m.entry.help.len()).sum();
+    batch.samples.len() * 16 + batch.series.len() * 48 + batch.arena.len() - body_bytes + texts
+}
+
+/// Bodies whose parts are as small as the wire allows, a megabyte of each.
+fn dense_bodies() -> Vec<(&'static str, Vec<u8>)> {
+    let wrap = |tag: u8, inner: &[u8]| {
+        let mut out = vec![];
+        prost::encoding::encode_varint(u64::from(tag), &mut out);
+        prost::encoding::encode_varint(inner.len() as u64, &mut out);
+        [&out[..], inner].concat()
+    };
+    let label = |name: &[u8], value: &[u8]| wrap(0x0a, &[wrap(0x0a, name), wrap(0x12, value)].concat());
+    let named = label(b"__name__", b"a");
+    let many = |part: &[u8]| part.repeat((1 << 20) / part.len());
+    let series = |parts: &[&[u8]]| wrap(0x0a, &parts.concat());
+    vec![
+        ("empty series", many(&[0x0a, 0])),
+        ("empty samples", series(&[&named, &many(&[0x12, 0])])),
+        ("empty samples of refused series", series(&[&many(&[0x12, 0])])),
+        ("series of one empty sample", many(&series(&[&named, &[0x12, 0]]))),
+        ("series to normalise", many(&series(&[&label(b"b", b"b"), &named, &[0x12, 0]]))),
+        ("empty labels", series(&[&many(&[0x0a, 0]), &[0x12, 0]])),
+        ("labels without a value", series(&[&named, &many(&label(b"b", b"")), &[0x12, 0]])),
+        ("a long name that is not UTF-8", series(&[&label(&many(&[0xff]), b"b"), &named, &[0x12, 0]])),
+        ("a long value to normalise", series(&[&label(b"b", &many(b"v")), &named, &[0x12, 0]])),
+        ("a long value", series(&[&named, &label(b"b", &many(b"v")), &[0x12, 0]])),
+        ("empty metadata", many(&[0x1a, 0])),
+        ("metadata of short names", many(&wrap(0x1a, &wrap(0x12, b"a")))),
+    ]
+}
+
+#[test]
+fn what_a_body_decodes_to_is_bounded_whatever_it_holds() {
+    let bounds = TimeBounds { oldest_ms: None, newest_ms: i64::MAX };
+    let limits = IngestLimits { request_bytes_max: 3 << 20, ..IngestLimits::default() };
+    for (what, body) in dense_bodies() {
+        let body_bytes = body.len();
+        let decoded = decode_plain(TenantId::default(), body, &limits, bounds).unwrap();
+        let held = held_bytes(&decoded, body_bytes);
+        assert!(held <= decoded_bytes_max(body_bytes, &limits), "{what}: {held}");
+        assert!(decoded.refused.to_string().len() < 3000, "{what}");
+        contents(&decoded);
+    }
+}
+
+#[test]
+fn samples_behind_the_bound_are_refused_and_counted() {
+    let (_, body) = dense_bodies().swap_remove(1);
+    let samples = ((1 << 20) / 2) as u64;
+    let limits = IngestLimits { request_bytes_max: 3 << 20, ..IngestLimits::default() };
+    let bounds = TimeBounds { oldest_ms: None, newest_ms: i64::MAX };
+    let decoded = decode_plain(TenantId::default(), body, &limits, bounds).unwrap();
+    assert!(decoded.refused.to_string().contains("split it"), "{}", decoded.refused);
+    let stored = decoded.batch.samples.len() as u64;
+    assert_eq!((decoded.refused.count() + stored, stored > 0), (samples, true));
+}

@@ -100,3 +100,34 @@ proptest! {
         prop_assert_eq!(samples(&decoded), vec![format!("{expected} 1 @0")]);
     }
 }
+
+#[test]
+fn what_a_text_decodes_to_is_bounded_whatever_it_holds() {
+    let many = |part: &str| part.repeat((1 << 20) / part.len());
+    let texts = [
+        many("a 1\n"),
+        many("\n"),
+        many("# TYPE a\n"),
+        (0..100_000).map(|i| format!("# TYPE {i}\n")).collect(),
+        format!("a{{{}}} 1", many("b=\"\",")),
+        format!("a{{b=\"{}\"}} 1", "v".repeat((1 << 20) - 100)),
+        format!("a{{b=\"{}\"}} 1", many("v")),
+    ];
+    let limits = IngestLimits { request_bytes_max: 3 << 20, ..IngestLimits::default() };
+    let bounds = TimeBounds { oldest_ms: None, newest_ms: i64::MAX };
+    for text in texts {
+        let decoded = decode(TenantId::default(), text.as_bytes(), &limits, bounds, TextOptions::default());
+        let batch = &decoded.batch;
+        let metadata: usize = batch.metadata.iter().map(|m| 120 + m.family.len() + m.entry.help.len()).sum();
+        let held = batch.arena.len() + batch.samples.len() * 16 + batch.series.len() * 48 + metadata;
+        assert!(held <= decoded_bytes_max(text.len(), &limits), "{:?}: {held}", &text[..20]);
+    }
+}
+
+#[test]
+fn not_a_number_is_the_one_that_exporters_mean() {
+    for text in ["a NaN", "a nan", "a -NaN"] {
+        let decoded = read(text, false);
+        assert_eq!(decoded.batch.samples[0].value.to_bits(), 0x7ff8_0000_0000_0001, "{text}");
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::ingest::RAW_LABELS_MAX;
+
 /// What a line is; a sample's parts are in the [`SampleLine`] that was handed in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
@@ -40,6 +42,9 @@ pub(super) struct SampleLine {
     pub(super) timestamp_ms: Option<i64>,
     pub(super) has_exemplar: bool,
 }
+
+/// The NaN of exporters, as Prometheus stores it.
+const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 
 /// Why a line is refused.
 pub(super) type Fault = &'static str;
@@ -168,6 +173,9 @@ fn read_sample(rest: &mut &[u8], openmetrics: bool, sample: &mut SampleLine) -> 
 
 fn read_labels(rest: &mut &[u8], sample: &mut SampleLine) -> Result<(), Fault> {
     loop {
+        if sample.pairs.len() > RAW_LABELS_MAX {
+            return Err("too many labels");
+        }
         *rest = trim_start(rest);
         match rest.first() {
             Some(b'}') => {
@@ -251,7 +259,10 @@ fn read_quoted(rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
 fn read_value(rest: &mut &[u8]) -> Result<f64, Fault> {
     let word = take_while(rest, |byte| !is_blank(byte));
     let text = std::str::from_utf8(word).map_err(|_| "the value is not a number")?;
-    text.parse().map_err(|_| if text.is_empty() { "the value is missing" } else { "the value is not a number" })
+    let fault = |_| if text.is_empty() { "the value is missing" } else { "the value is not a number" };
+    let value: f64 = text.parse().map_err(fault)?;
+    // A text has no NaN but one: the bits that Prometheus gives it, so that it is never taken for a staleness marker.
+    Ok(if value.is_nan() { f64::from_bits(NORMAL_NAN_BITS) } else { value })
 }
 
 fn read_timestamp(word: &[u8], openmetrics: bool) -> Result<i64, Fault> {

@@ -7,6 +7,9 @@ use marigram_storage::write::MetadataKind;
 use super::line::{MetadataLine, MetadataLineKind, unescape_help};
 use crate::ingest::assemble::Assembly;
 
+/// Most families of one text; an exporter has some hundreds.
+const FAMILIES_MAX: usize = 20_000;
+
 /// Type, help and unit by family.
 #[derive(Default)]
 pub(super) struct Families {
@@ -20,8 +23,11 @@ struct Family {
 }
 
 impl Families {
-    /// Takes a metadata line.
+    /// Takes a metadata line; families behind the first so many are left out.
     pub(super) fn add(&mut self, line: MetadataLine<'_>) {
+        if self.families.len() >= FAMILIES_MAX && !self.families.contains_key(&line.family) {
+            return;
+        }
         let family = self.families.entry(line.family).or_insert_with(|| Family {
             kind: MetadataKind::Unknown,
             help: Vec::new(),

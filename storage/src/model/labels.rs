@@ -233,12 +233,12 @@ pub fn check_canonical(bytes: &[u8]) -> Result<(), LabelError> {
         }
         for text in [name, value] {
             if std::str::from_utf8(text).is_err() {
-                return Err(LabelError::NotUtf8(String::from_utf8_lossy(name).into_owned()));
+                return Err(LabelError::NotUtf8(readable(name)));
             }
         }
         match previous.map(|p| p.cmp(name)) {
             Some(Ordering::Equal) => {
-                return Err(LabelError::DuplicateName(String::from_utf8_lossy(name).into_owned()));
+                return Err(LabelError::DuplicateName(readable(name)));
             }
             Some(Ordering::Greater) => return Err(LabelError::Malformed),
             Some(Ordering::Less) | None => {}
@@ -258,7 +258,7 @@ pub fn normalise(labels: &mut Vec<(&[u8], &[u8])>, out: &mut Vec<u8>) -> Result<
     for (name, value) in labels.iter() {
         for text in [name, value] {
             if std::str::from_utf8(text).is_err() {
-                return Err(LabelError::NotUtf8(String::from_utf8_lossy(name).into_owned()));
+                return Err(LabelError::NotUtf8(readable(name)));
             }
         }
         if name.is_empty() {
@@ -268,7 +268,7 @@ pub fn normalise(labels: &mut Vec<(&[u8], &[u8])>, out: &mut Vec<u8>) -> Result<
     labels.retain(|(_, value)| !value.is_empty());
     labels.sort_unstable_by_key(|(name, _)| *name);
     if let Some(pair) = labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(LabelError::DuplicateName(String::from_utf8_lossy(pair[0].0).into_owned()));
+        return Err(LabelError::DuplicateName(readable(pair[0].0)));
     }
     if !labels.iter().any(|(name, _)| *name == METRIC_NAME.as_bytes()) {
         return Err(LabelError::NoMetricName);
@@ -323,6 +323,12 @@ impl LabelsBuilder {
         }
         Labels { bytes: bytes.into() }
     }
+}
+
+/// A name from a stranger for an error's text: its first bytes, however long it is.
+fn readable(name: &[u8]) -> String {
+    const BYTES_MAX: usize = 128;
+    String::from_utf8_lossy(name.get(..BYTES_MAX).unwrap_or(name)).into_owned()
 }
 
 fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
