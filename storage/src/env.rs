@@ -66,17 +66,25 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ms: AtomicI64,
+    /// How far jumps have carried the wall clock away from the monotonic one.
+    jumped_ms: AtomicI64,
 }
 
 impl ManualClock {
     /// A clock that shows `now_ms`.
     pub fn new(now_ms: i64) -> Self {
-        ManualClock { now_ms: AtomicI64::new(now_ms) }
+        ManualClock { now_ms: AtomicI64::new(now_ms), jumped_ms: AtomicI64::new(0) }
     }
 
-    /// Moves the clock, forwards or backwards.
+    /// Lets time pass until the clock shows `now_ms`, forwards or backwards.
     pub fn set(&self, now_ms: i64) {
         self.now_ms.store(now_ms, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock ahead (or back) without time passing.
+    pub fn jump(&self, by_ms: i64) {
+        self.jumped_ms.fetch_add(by_ms, Ordering::SeqCst);
+        self.now_ms.fetch_add(by_ms, Ordering::SeqCst);
     }
 }
 
@@ -86,7 +94,8 @@ impl Clock for ManualClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.now_ms()).unwrap_or(0))
+        let passed_ms = self.now_ms().saturating_sub(self.jumped_ms.load(Ordering::SeqCst));
+        Duration::from_millis(u64::try_from(passed_ms).unwrap_or(0))
     }
 }
 

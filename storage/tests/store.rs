@@ -166,6 +166,26 @@ fn retention_drops_what_is_old_and_nothing_else() {
     assert_eq!(found.keys().map(|(_, time)| *time).min(), Some(oldest), "nothing comes back");
 }
 
+#[test]
+fn a_clock_that_jumps_while_samples_come_in_does_not_empty_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let options = DbOptions { retention_ms: 24 * HOUR_MS, ..options() };
+    let db = Db::open(dir.path().to_owned(), env(&clock), options.clone()).unwrap();
+    let mut sent = Contents::new();
+    live(&db, &clock, START_MS, 6 * 60, &mut sent);
+    clock.jump(1000 * 24 * HOUR_MS);
+    live(&db, &clock, clock_now(&clock), 6 * 60, &mut sent);
+    assert_eq!(contents(&db, "a", &clock, TimeRange::ALL).unwrap(), sent, "nothing was dropped");
+    drop(db);
+    let db = Db::open(dir.path().to_owned(), env(&clock), options).unwrap();
+    db.maintain().unwrap();
+    assert!(
+        contents(&db, "a", &clock, TimeRange::ALL).unwrap().len() < sent.len(),
+        "a restart says that the time is right"
+    );
+}
+
 fn clock_now(clock: &ManualClock) -> i64 {
     marigram_storage::env::Clock::now_ms(clock)
 }

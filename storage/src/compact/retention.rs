@@ -3,16 +3,13 @@
 //! 1. Age counts from the earlier of the machine's clock and the newest sample. A clock that jumped ahead alone makes
 //!    nothing old, nor does a single sample from the future.
 //! 2. A block is old when all of its samples are older than the retention.
-//! 3. A clock that jumps ahead *while samples come in* carries the newest sample with it. So a pass that comes after an
-//!    unlikely long pause, or before the last one, drops at most a tenth of the blocks (but may always drop one); more is
-//!    refused and reported, and stays refused until somebody says that the time is right.
+//! 3. A clock that jumps ahead *while samples come in* carries the newest sample with it, a little later. So once the clock
+//!    has jumped, a pass drops at most a tenth of the blocks (but may always drop one); more is refused and reported,
+//!    until a restart says that the time is right.
 
 use ulid::Ulid;
 
 use crate::bucket::catalog::CatalogBlock;
-
-/// Passes come at least this often while a process runs; a longer pause between two may be a jump of the clock.
-pub const PASS_PAUSE_MAX_MS: i64 = 3 * 3_600_000;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +25,9 @@ pub enum RetentionChoice {
     },
 }
 
-/// Chooses what to drop. `retention_ms` of 0 keeps everything. `last_pass_ms` is the clock at the last pass that was not
-/// refused (`None`: there was none, or nobody knows); passing the present time says that the clock is right.
-pub fn plan_retention(
-    blocks: &[CatalogBlock],
-    now_ms: i64,
-    retention_ms: i64,
-    last_pass_ms: Option<i64>,
-) -> RetentionChoice {
+/// Chooses what to drop. `retention_ms` of 0 keeps everything; `clock_jumped` says that the machine's clock was set while the
+/// process ran.
+pub fn plan_retention(blocks: &[CatalogBlock], now_ms: i64, retention_ms: i64, clock_jumped: bool) -> RetentionChoice {
     let newest_ms = blocks.iter().map(|block| block.range.end_ms).max();
     let Some(newest_ms) = newest_ms.filter(|_| retention_ms > 0) else {
         return RetentionChoice::Keep;
@@ -46,22 +38,14 @@ pub fn plan_retention(
     if old.is_empty() {
         return RetentionChoice::Keep;
     }
-    let jump = match last_pass_ms {
-        None => Some("it is not known when the last pass was".to_owned()),
-        Some(last_ms) if now_ms < last_ms => {
-            Some(format!("the clock went back by {} ms", last_ms.saturating_sub(now_ms)))
-        }
-        Some(last_ms) if now_ms.saturating_sub(last_ms) > PASS_PAUSE_MAX_MS => {
-            Some(format!("the last pass was {} ms ago", now_ms.saturating_sub(last_ms)))
-        }
-        Some(_) => None,
-    };
-    match jump {
-        Some(jump) if old.len() > (blocks.len() / 10).max(1) => RetentionChoice::Refuse {
-            reason: format!("retention would drop {} of {} blocks at once, and {jump}", old.len(), blocks.len()),
-        },
-        _ => RetentionChoice::Drop(old),
+    if clock_jumped && old.len() > (blocks.len() / 10).max(1) {
+        let (old, all) = (old.len(), blocks.len());
+        let reason = format!(
+            "the clock has jumped, and {old} of {all} blocks would be dropped at once; restart if the time is right"
+        );
+        return RetentionChoice::Refuse { reason };
     }
+    RetentionChoice::Drop(old)
 }
 
 #[cfg(test)]
@@ -95,22 +79,22 @@ mod tests {
     fn blocks_go_when_their_last_sample_is_too_old() {
         let blocks = blocks(24);
         let now_ms = 24 * WINDOW_MS;
-        let plan = |retention_ms| plan_retention(&blocks, now_ms, retention_ms, Some(now_ms - 1));
+        let plan = |retention_ms| plan_retention(&blocks, now_ms, retention_ms, false);
         assert_eq!(plan(DAY_MS), ulids(0..11), "the block that the horizon cuts stays");
         assert_eq!(plan(2 * DAY_MS), RetentionChoice::Keep);
         assert_eq!(plan(0), RetentionChoice::Keep);
-        assert_eq!(plan_retention(&[], now_ms, 1, Some(now_ms)), RetentionChoice::Keep);
+        assert_eq!(plan_retention(&[], now_ms, 1, false), RetentionChoice::Keep);
     }
 
     #[test]
     fn a_jumping_clock_alone_makes_nothing_old() {
         let blocks = blocks(24);
         let far_ms = 1000 * DAY_MS;
-        assert_eq!(plan_retention(&blocks, far_ms, 2 * DAY_MS, Some(far_ms - 1)), RetentionChoice::Keep);
+        assert_eq!(plan_retention(&blocks, far_ms, 2 * DAY_MS, true), RetentionChoice::Keep);
         let mut with_future = blocks.clone();
         with_future[23].range.end_ms = far_ms;
         let now_ms = 24 * WINDOW_MS;
-        assert_eq!(plan_retention(&with_future, now_ms, 2 * DAY_MS, Some(now_ms)), RetentionChoice::Keep);
+        assert_eq!(plan_retention(&with_future, now_ms, 2 * DAY_MS, true), RetentionChoice::Keep);
     }
 
     #[test]
@@ -118,40 +102,35 @@ mod tests {
         let mut blocks = blocks(24);
         let far_ms = 1000 * DAY_MS;
         blocks[23].range.end_ms = far_ms;
-        let before_ms = 24 * WINDOW_MS;
-        for last in [None, Some(before_ms), Some(far_ms + 1)] {
-            let choice = plan_retention(&blocks, far_ms, DAY_MS, last);
-            let RetentionChoice::Refuse { reason } = choice else { panic!("{choice:?}") };
-            assert!(reason.contains("23 of 24"), "{reason}");
-        }
-        assert_eq!(plan_retention(&blocks, far_ms, DAY_MS, Some(far_ms)), ulids(0..23), "somebody said so");
+        let choice = plan_retention(&blocks, far_ms, DAY_MS, true);
+        let RetentionChoice::Refuse { reason } = choice else { panic!("{choice:?}") };
+        assert!(reason.contains("23 of 24"), "{reason}");
+        assert_eq!(plan_retention(&blocks, far_ms, DAY_MS, false), ulids(0..23), "somebody said so");
     }
 
     #[test]
     fn a_tenth_or_one_may_always_go() {
         let few = blocks(5);
         let now_ms = 5 * WINDOW_MS;
-        assert_eq!(plan_retention(&few, now_ms, 4 * WINDOW_MS - 2, None), ulids(0..1));
-        assert!(matches!(plan_retention(&few, now_ms, 3 * WINDOW_MS - 2, None), RetentionChoice::Refuse { .. }));
+        assert_eq!(plan_retention(&few, now_ms, 4 * WINDOW_MS - 2, true), ulids(0..1));
+        assert!(matches!(plan_retention(&few, now_ms, 3 * WINDOW_MS - 2, true), RetentionChoice::Refuse { .. }));
         let many = blocks(40);
         let now_ms = 40 * WINDOW_MS;
-        assert_eq!(plan_retention(&many, now_ms, 36 * WINDOW_MS - 2, None), ulids(0..4));
-        assert!(matches!(plan_retention(&many, now_ms, 35 * WINDOW_MS - 2, None), RetentionChoice::Refuse { .. }));
+        assert_eq!(plan_retention(&many, now_ms, 36 * WINDOW_MS - 2, true), ulids(0..4));
+        assert!(matches!(plan_retention(&many, now_ms, 35 * WINDOW_MS - 2, true), RetentionChoice::Refuse { .. }));
     }
 
     proptest! {
         #[test]
         fn what_is_dropped_is_old_by_both_clocks_and_never_the_newest(
-            count in 0u64..50, now in any::<i64>(), near in -10i64..60, retention in 0i64..40, last in any::<Option<i64>>(),
+            count in 0u64..50, now in any::<i64>(), near in -10i64..60, retention in 0i64..40, jumped: bool,
         ) {
             let blocks = blocks(count);
             for now_ms in [now, near * WINDOW_MS] {
-                for last in [last, Some(now_ms)] {
-                    if let RetentionChoice::Drop(dropped) = plan_retention(&blocks, now_ms, retention * WINDOW_MS, last) {
-                        prop_assert!(retention > 0 && !dropped.is_empty() && (dropped.len() as u64) < count);
-                        for block in blocks.iter().filter(|b| dropped.contains(&b.ulid)) {
-                            prop_assert!(block.range.end_ms < now_ms.saturating_sub(retention * WINDOW_MS));
-                        }
+                if let RetentionChoice::Drop(dropped) = plan_retention(&blocks, now_ms, retention * WINDOW_MS, jumped) {
+                    prop_assert!(retention > 0 && !dropped.is_empty() && (dropped.len() as u64) < count);
+                    for block in blocks.iter().filter(|b| dropped.contains(&b.ulid)) {
+                        prop_assert!(block.range.end_ms < now_ms.saturating_sub(retention * WINDOW_MS));
                     }
                 }
             }

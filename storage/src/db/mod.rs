@@ -20,7 +20,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -95,7 +95,9 @@ pub struct Db {
     counters: Counters,
     wal_segments: AtomicU64,
     poison: OnceLock<String>,
-    last_retention_ms: AtomicI64,
+    /// By how much the wall clock was ahead of the monotonic one at the start.
+    wall_ahead_ms: i64,
+    clock_jumped: AtomicBool,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -127,7 +129,7 @@ impl Db {
         damage: Vec<Damage>,
         writer: Writer,
     ) -> Db {
-        let last_retention_ms = AtomicI64::new(env.clock.now_ms());
+        let wall_ahead_ms = seal::wall_ahead_ms(&*env.clock);
         Db {
             paths,
             env,
@@ -143,7 +145,8 @@ impl Db {
             counters: Counters::default(),
             wal_segments: AtomicU64::new(0),
             poison: OnceLock::new(),
-            last_retention_ms,
+            wall_ahead_ms,
+            clock_jumped: AtomicBool::new(false),
             _lock: lock,
         }
     }

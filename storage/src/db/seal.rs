@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use super::Db;
 use crate::block::{Block, BlockMeta, BlockWriter, block_dir, remove_block, remove_unfinished};
 use crate::compact::retention::{RetentionChoice, plan_retention};
+use crate::env::Clock;
 use crate::error::Result;
 use crate::head::{Partition, PartitionKind};
 use crate::model::labels::Labels;
@@ -23,6 +24,8 @@ use crate::select::SeriesDecoder;
 const LATE_QUIET_MS: i64 = 15 * 60_000;
 /// The late partition is sealed when it is this old.
 const LATE_AGE_MS: i64 = WINDOW_MS;
+/// The wall clock jumped if it moved by more than this against the monotonic one.
+const CLOCK_JUMP_MS: i64 = 3_600_000;
 
 impl Db {
     /// Cuts all open data into blocks; returns when they are on disk and visible.
@@ -159,16 +162,24 @@ impl Db {
     }
 
     fn retain(&self, now_ms: i64) -> Result<()> {
-        let last_pass_ms = self.last_retention_ms.swap(now_ms, Ordering::Relaxed);
-        match plan_retention(&self.catalog.blocks(), now_ms, self.options.retention_ms, Some(last_pass_ms)) {
+        let jumped = self.clock_jumped();
+        match plan_retention(&self.catalog.blocks(), now_ms, self.options.retention_ms, jumped) {
             RetentionChoice::Keep => Ok(()),
             RetentionChoice::Refuse { reason } => {
                 tracing::warn!(%reason, "retention stopped");
-                self.last_retention_ms.store(last_pass_ms, Ordering::Relaxed);
                 Ok(())
             }
             RetentionChoice::Drop(ulids) => self.drop_blocks(&ulids),
         }
+    }
+
+    /// Whether the wall clock has moved against the monotonic one since the store was opened; once seen, it stays so.
+    fn clock_jumped(&self) -> bool {
+        let drift_ms = wall_ahead_ms(&*self.env.clock).saturating_sub(self.wall_ahead_ms);
+        if drift_ms.saturating_abs() > CLOCK_JUMP_MS && !self.clock_jumped.swap(true, Ordering::Relaxed) {
+            tracing::warn!(drift_ms, "the clock has jumped");
+        }
+        self.clock_jumped.load(Ordering::Relaxed)
     }
 
     fn drop_blocks(&self, ulids: &[ulid::Ulid]) -> Result<()> {
@@ -185,6 +196,12 @@ impl Db {
         self.counters.blocks_dropped.fetch_add(ulids.len() as u64, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// By how much the wall clock is ahead of the monotonic one.
+pub(super) fn wall_ahead_ms(clock: &dyn Clock) -> i64 {
+    let monotonic_ms = i64::try_from(clock.monotonic().as_millis()).unwrap_or(i64::MAX);
+    clock.now_ms().saturating_sub(monotonic_ms)
 }
 
 fn is_due(partition: &Partition, now_ms: i64, late_samples_max: u64) -> bool {

@@ -16,9 +16,11 @@ use crate::context::{Context, Reservation};
 use crate::error::Result;
 use crate::head::Partition;
 use crate::model::labels::{Labels, SeriesId};
-use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
+
+/// Entries are counted against the query's budget in steps of this size.
+const RESERVE_STEP_BYTES: usize = 64 << 10;
 
 /// One series in one source.
 struct Entry {
@@ -42,7 +44,7 @@ struct Stream {
     blocks: Vec<Block>,
     range: TimeRange,
     entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
-    _entries_reservation: Reservation,
+    _entries_reservations: Vec<Reservation>,
 }
 
 impl Db {
@@ -59,38 +61,69 @@ impl Db {
         context.check()?;
         damage::check(&self.damage.lock(), request.range)?;
         let partitions = self.head.partitions_in(request.range);
-        let mut entries = self.head_entries(context, &partitions, request);
+        let mut entries = Entries::new(context);
+        self.head_entries(&partitions, request, &mut entries)?;
         let blocks = self.blocks_in(request.range);
         for index in 0..blocks.len() {
             context.check()?;
-            block_entries(context.tenant(), &blocks, index, request, &mut entries)?;
+            block_entries(&blocks, index, request, &mut entries)?;
         }
-        let reservation = context.reserve((entries.len() * (size_of::<Entry>() + 16)) as u64)?;
-        entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.full_id.cmp(&b.full_id)));
+        let Entries { mut list, reservations, .. } = entries;
+        list.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.full_id.cmp(&b.full_id)));
         Ok(Box::new(Stream {
             context: context.clone(),
             partitions,
             blocks,
             range: request.range,
-            entries: entries.into_iter().peekable(),
-            _entries_reservation: reservation,
+            entries: list.into_iter().peekable(),
+            _entries_reservations: reservations,
         }))
     }
 
-    fn head_entries(&self, context: &Context, partitions: &[Arc<Partition>], request: SelectRequest<'_>) -> Vec<Entry> {
-        let tenant = context.tenant();
-        let Some(head) = self.head.tenant(tenant) else { return Vec::new() };
+    fn head_entries(
+        &self,
+        partitions: &[Arc<Partition>],
+        request: SelectRequest<'_>,
+        entries: &mut Entries<'_>,
+    ) -> Result<()> {
+        let tenant = entries.context.tenant();
+        let Some(head) = self.head.tenant(tenant) else { return Ok(()) };
         let index = head.index();
         let matching = index.postings().select(request.matchers);
         let mut present = roaring::RoaringBitmap::new();
         for partition in partitions {
             present |= partition.overlapping(tenant, &matching, request.range);
         }
-        let entry = |dense| {
-            let labels = index.labels(dense)?;
-            Some(Entry::new(labels.clone(), request.drop_labels, None, Place::Head { dense }))
-        };
-        present.iter().filter_map(entry).collect()
+        for dense in &present {
+            if let Some(labels) = index.labels(dense) {
+                entries.push(Entry::new(labels.clone(), request.drop_labels, None, Place::Head { dense }))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Entries in the making, and the memory that they take out of the query's budget.
+struct Entries<'a> {
+    context: &'a Context,
+    list: Vec<Entry>,
+    reservations: Vec<Reservation>,
+    unreserved_bytes: usize,
+}
+
+impl<'a> Entries<'a> {
+    fn new(context: &'a Context) -> Self {
+        Entries { context, list: Vec::new(), reservations: Vec::new(), unreserved_bytes: 0 }
+    }
+
+    fn push(&mut self, entry: Entry) -> Result<()> {
+        self.unreserved_bytes += size_of::<Entry>() + entry.labels.as_bytes().len();
+        self.list.push(entry);
+        if self.unreserved_bytes >= RESERVE_STEP_BYTES {
+            self.context.check()?;
+            self.reservations.push(self.context.reserve(std::mem::take(&mut self.unreserved_bytes) as u64)?);
+        }
+        Ok(())
     }
 }
 
@@ -105,17 +138,12 @@ impl Entry {
     }
 }
 
-fn block_entries(
-    tenant: &TenantId,
-    blocks: &[Block],
-    index: usize,
-    request: SelectRequest<'_>,
-    entries: &mut Vec<Entry>,
-) -> Result<()> {
+fn block_entries(blocks: &[Block], index: usize, request: SelectRequest<'_>, entries: &mut Entries<'_>) -> Result<()> {
+    let tenant = entries.context.tenant();
     let Some(part) = blocks.get(index).and_then(|block| block.tenant(tenant)) else { return Ok(()) };
     for series in part.select(request.matchers, request.range)? {
         let (labels, id) = part.series(series)?;
-        entries.push(Entry::new(labels, request.drop_labels, Some(id), Place::Block { index, series }));
+        entries.push(Entry::new(labels, request.drop_labels, Some(id), Place::Block { index, series }))?;
     }
     Ok(())
 }
