@@ -160,3 +160,7 @@ fn series(labels: &Labels, times: &[i64], values: &[f64]) -> TimeSeries {
     let samples = times.iter().zip(values).map(|(&timestamp, &value)| Sample { value, timestamp }).collect();
     TimeSeries { labels, samples, ..TimeSeries::default() }
 }
+
+#[cfg(test)]
+#[path = "remote_read_test.rs"]
+mod tests;

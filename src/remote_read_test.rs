@@ -1,0 +1,172 @@
+//! What remote write stored, remote read gives back: the same bits, sorted, within limits.
+
+use std::sync::Arc;
+
+use marigram_proto::prometheus::WriteRequest;
+use marigram_storage::db::{Db, DbOptions};
+use marigram_storage::disk::RealDisk;
+use marigram_storage::env::{Env, ManualClock, OsRandom};
+use marigram_storage::model::sample::STALE_NAN_BITS;
+use marigram_storage::model::tenant::TenantId;
+
+use super::*;
+use crate::fanout::Local;
+use crate::ingest::{IngestLimits, TimeBounds, write_v1};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+struct Store {
+    source: Local,
+    clock: Arc<ManualClock>,
+    _folder: tempfile::TempDir,
+}
+
+impl Store {
+    fn with(timeseries: Vec<TimeSeries>) -> Store {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let env = Env { clock: clock.clone(), random: Arc::new(OsRandom), disk: Arc::new(RealDisk) };
+        let options = DbOptions { retention_ms: 0, disk_reserve_bytes: 0, ..DbOptions::default() };
+        let db = Db::open(folder.path().join("data"), env, options).unwrap();
+        let body = compressed(&WriteRequest { timeseries, ..WriteRequest::default() });
+        let bounds = TimeBounds::at(NOW_MS, 0);
+        let decoded = write_v1::decode(TenantId::default(), &body, &IngestLimits::default(), bounds).unwrap();
+        assert!(decoded.refused.is_empty());
+        db.append(decoded.batch).unwrap();
+        Store { source: Local(Arc::new(db)), clock, _folder: folder }
+    }
+
+    fn ask(&self, request: &ReadRequest, samples_max: u64) -> Result<ReadResponse, RemoteReadError> {
+        self.ask_within(request, samples_max, 1 << 30)
+    }
+
+    fn ask_within(
+        &self,
+        request: &ReadRequest,
+        samples_max: u64,
+        budget_bytes: u64,
+    ) -> Result<ReadResponse, RemoteReadError> {
+        let context = Context::new(TenantId::default(), self.clock.clone(), None, budget_bytes);
+        let body = answer(&compressed(request), &self.source, &context, samples_max)?;
+        let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        Ok(ReadResponse::decode(&plain[..]).unwrap())
+    }
+}
+
+fn compressed(message: &impl Message) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).unwrap()
+}
+
+fn stored(name: &str, job: &str, samples: &[(i64, u64)]) -> TimeSeries {
+    let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
+    TimeSeries {
+        labels: vec![label("__name__", name), label("job", job)],
+        samples: samples
+            .iter()
+            .map(|&(t, bits)| Sample { timestamp: NOW_MS + t, value: f64::from_bits(bits) })
+            .collect(),
+        ..TimeSeries::default()
+    }
+}
+
+/// Job and samples of each series of the answer to one query.
+fn plain(result: &QueryResult) -> Vec<(String, Vec<(i64, u64)>)> {
+    let of = |series: &TimeSeries| {
+        let samples = series.samples.iter().map(|s| (s.timestamp - NOW_MS, s.value.to_bits())).collect();
+        (format!("{}/{}", series.labels[0].value, series.labels[1].value), samples)
+    };
+    result.timeseries.iter().map(of).collect()
+}
+
+fn query(kind: Type, name: &str, value: &str, range: (i64, i64)) -> Query {
+    Query {
+        start_timestamp_ms: NOW_MS + range.0,
+        end_timestamp_ms: NOW_MS + range.1,
+        matchers: vec![LabelMatcher { r#type: kind as i32, name: name.into(), value: value.into() }],
+        hints: None,
+    }
+}
+
+fn request(queries: Vec<Query>) -> ReadRequest {
+    ReadRequest { queries, accepted_response_types: vec![] }
+}
+
+const ODD_NAN_BITS: u64 = 0xfff8_0000_dead_beef;
+
+fn example() -> Store {
+    let one = 1f64.to_bits();
+    Store::with(vec![
+        stored("up", "b", &[(0, one), (1, STALE_NAN_BITS), (2, ODD_NAN_BITS), (3, (-0f64).to_bits())]),
+        stored("up", "a", &[(-5, one), (2, one)]),
+        stored("other", "a", &[(1, one)]),
+    ])
+}
+
+#[test]
+fn samples_come_back_bit_for_bit_and_series_sorted() {
+    let store = example();
+    let one = 1f64.to_bits();
+    let queries = vec![
+        query(Type::Eq, "__name__", "up", (-5, 2)),
+        query(Type::Re, "__name__", "u.|oth.*", (1, 1)),
+        query(Type::Neq, "job", "b", (-100, 100)),
+        query(Type::Nre, "job", "a|b", (-100, 100)),
+        query(Type::Eq, "job", "b", (5, 4)),
+    ];
+    let answer = store.ask(&request(queries), 100).unwrap();
+    let b = ("up/b".to_owned(), vec![(0, one), (1, STALE_NAN_BITS), (2, ODD_NAN_BITS)]);
+    let a = ("up/a".to_owned(), vec![(-5, one), (2, one)]);
+    let other = ("other/a".to_owned(), vec![(1, one)]);
+    let got: Vec<_> = answer.results.iter().map(plain).collect();
+    let expected = vec![
+        vec![a.clone(), b],
+        vec![other.clone(), ("up/b".to_owned(), vec![(1, STALE_NAN_BITS)])],
+        vec![other, a],
+        vec![],
+        vec![],
+    ];
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn a_client_that_also_takes_samples_gets_them_and_another_is_told() {
+    let store = example();
+    let mut request = request(vec![query(Type::Eq, "__name__", "up", (0, 0))]);
+    let chunks = ResponseType::StreamedXorChunks as i32;
+    request.accepted_response_types = vec![chunks, ResponseType::Samples as i32];
+    assert_eq!(plain(&store.ask(&request, 100).unwrap().results[0]).len(), 1);
+    request.accepted_response_types = vec![chunks];
+    let error = store.ask(&request, 100).unwrap_err();
+    assert!(matches!(&error, RemoteReadError::BadRequest(text) if text.contains("SAMPLES")), "{error}");
+}
+
+#[test]
+fn limits_hold() {
+    let store = example();
+    let all = || query(Type::Eq, "__name__", "up", (-100, 100));
+    assert!(store.ask(&request(vec![all()]), 6).is_ok());
+    let error = store.ask(&request(vec![all()]), 5).unwrap_err();
+    assert!(error.to_string().contains("more than 5 samples"), "{error}");
+    let error = store.ask_within(&request(vec![all()]), 100, 500).unwrap_err();
+    assert!(matches!(error, RemoteReadError::Storage(marigram_storage::Error::Limit(_))), "{error}");
+    let error = store.ask(&request(vec![Query::default(); 65]), 100).unwrap_err();
+    assert!(matches!(&error, RemoteReadError::BadRequest(text) if text.contains("65 queries")), "{error}");
+    let matchers = vec![LabelMatcher::default(); 1025];
+    let error = store.ask(&request(vec![Query { matchers, ..Query::default() }]), 100).unwrap_err();
+    assert!(matches!(&error, RemoteReadError::BadRequest(text) if text.contains("1025 matchers")), "{error}");
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    let store = example();
+    let error = store.ask(&request(vec![query(Type::Re, "job", "(", (0, 1))]), 100).unwrap_err();
+    assert!(matches!(error, RemoteReadError::BadRequest(_)), "{error}");
+    let mut strange = query(Type::Eq, "job", "a", (0, 1));
+    strange.matchers[0].r#type = 9;
+    let error = store.ask(&request(vec![strange]), 100).unwrap_err();
+    assert!(matches!(error, RemoteReadError::BadRequest(_)), "{error}");
+    let context = Context::new(TenantId::default(), store.clock.clone(), None, 1 << 20);
+    for body in [&b"not snappy"[..], &[3, 8, 0x0a, 5, 1], &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]] {
+        assert!(answer(body, &store.source, &context, 100).is_err(), "{body:?}");
+    }
+}
