@@ -22,7 +22,7 @@ pub(crate) const NODE_EXPORTER: Need =
 pub(crate) const REAL_SCRAPES: Need = Need {
     variable: "MARIGRAM_REAL_SCRAPES",
     what: "a folder of recorded remote-write traffic (*.rw1.zst)",
-    tests: "replay, replay_in_process",
+    tests: "replay, replay_driven, recorded_requests",
 };
 /// Prometheus' own test scripts.
 pub(crate) const PROMQLTEST: Need = Need {
