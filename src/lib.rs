@@ -1,6 +1,15 @@
-//! The server: everything around the storage core and the query engine.
+//! The server: everything around the storage core and the query engine. [`run::Server`] starts one, also inside of a
+//! test and on a driven clock.
 
+pub mod app;
+pub mod calendar;
+pub mod config;
 pub mod fanout;
+pub mod http;
 pub mod ingest;
 pub mod promqltest;
 pub mod remote_read;
+pub mod role;
+pub mod run;
+pub mod scrape;
+pub mod telemetry;

@@ -1,2 +1,28 @@
-//! x
-fn main() {}
+//! The `marigram` program: the command line in, an exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use marigram::config::args::{Cli, one_line};
+use marigram::role;
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => role::run(cli.command),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                print!("{error}");
+                ExitCode::SUCCESS
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                eprint!("{error}");
+                ExitCode::from(role::EXIT_USAGE)
+            }
+            _ => {
+                eprintln!("{}", one_line(&error));
+                ExitCode::from(role::EXIT_USAGE)
+            }
+        },
+    }
+}

@@ -1,0 +1,23 @@
+//! Bodies of successful answers.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use marigram_query::json;
+
+/// A JSON body that is already written.
+pub fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// The envelope of success around `data`, with the warning of a cut list where it was cut.
+pub fn success(truncated: bool, data: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let warnings: &[String] = if truncated { &[super::query::TRUNCATED.to_owned()] } else { &[] };
+    let mut body = Vec::new();
+    json::write_success(&mut body, warnings, &[], data);
+    body
+}
+
+/// The envelope of success around JSON that is written as it stands.
+pub fn fixed(data: &str) -> Response {
+    json(success(false, |out| out.extend_from_slice(data.as_bytes())))
+}

@@ -1,0 +1,154 @@
+//! What series there are: `labels`, `label/<name>/values`, `series`, `metadata`.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use marigram_query::json;
+use marigram_storage::write::MetadataEntry;
+
+use super::error::ApiError;
+use super::params::{invalid, unescape_label_name};
+use super::query::truncate;
+use super::request::read_request;
+use super::{answer, work};
+use crate::app::App;
+
+/// One more than the limit, so that a cut is noticed; 0 stays "all".
+fn one_more(limit: usize) -> usize {
+    if limit == 0 { 0 } else { limit.saturating_add(1) }
+}
+
+/// `/api/v1/labels`
+pub async fn label_names(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let (tenant, params) = read_request(&app, request).await?;
+    let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
+    let timeout = params.timeout(app.settings.query.timeout)?;
+    work::run(
+        &app,
+        |app| &app.lookups,
+        tenant,
+        timeout,
+        move |node, context| {
+            let mut names = node.source.label_names(context, &selectors, range, one_more(limit))?;
+            let cut = truncate(&mut names, limit);
+            Ok(answer::success(cut, |out| json::write_texts(out, names.iter().map(String::as_str))))
+        },
+    )
+    .await
+    .map(answer::json)
+}
+
+/// `/api/v1/label/<name>/values`
+pub async fn label_values(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let Path(name) = name.map_err(|_| ApiError::bad_data("invalid label name: not UTF-8"))?;
+    let name = unescape_label_name(&name);
+    if name.is_empty() {
+        return Err(ApiError::bad_data("invalid label name: \"\""));
+    }
+    let (tenant, params) = read_request(&app, request).await?;
+    let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
+    let timeout = params.timeout(app.settings.query.timeout)?;
+    work::run(
+        &app,
+        |app| &app.lookups,
+        tenant,
+        timeout,
+        move |node, context| {
+            let mut values = node.source.label_values(context, &name, &selectors, range, one_more(limit))?;
+            let cut = truncate(&mut values, limit);
+            Ok(answer::success(cut, |out| json::write_texts(out, values.iter().map(String::as_str))))
+        },
+    )
+    .await
+    .map(answer::json)
+}
+
+/// `/api/v1/series`
+pub async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let (tenant, params) = read_request(&app, request).await?;
+    let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
+    if selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let timeout = params.timeout(app.settings.query.timeout)?;
+    work::run(
+        &app,
+        |app| &app.lookups,
+        tenant,
+        timeout,
+        move |node, context| {
+            let mut series = node.source.series(context, &selectors, range, one_more(limit))?;
+            let cut = truncate(&mut series, limit);
+            Ok(answer::success(cut, |out| json::write_label_sets(out, &series)))
+        },
+    )
+    .await
+    .map(answer::json)
+}
+
+/// `/api/v1/metadata`
+pub async fn metadata(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let (tenant, params) = read_request(&app, request).await?;
+    // A negative limit means "all" here, as in Prometheus.
+    let limit = |name| match params.get(name).map(str::parse::<i64>) {
+        None => Ok(usize::MAX),
+        Some(Ok(n)) => Ok(usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX)),
+        Some(Err(_)) => Err(invalid(name, "limit must be a number")),
+    };
+    let (families, per_family) = (limit("limit")?, limit("limit_per_metric")?);
+    let metric = params.get("metric").map(str::to_owned);
+    let timeout = app.settings.query.timeout;
+    work::run(
+        &app,
+        |app| &app.lookups,
+        tenant,
+        timeout,
+        move |node, context| {
+            let mut all = node.db.metadata(context.tenant());
+            if let Some(metric) = metric {
+                all.retain(|family, _| *family == metric);
+            }
+            Ok(answer::success(false, |out| {
+                write_list(out, b"{}", all.iter().take(families), |out, (family, entries)| {
+                    json::write_text(out, family);
+                    out.push(b':');
+                    write_list(out, b"[]", entries.iter().take(per_family), write_entry);
+                });
+            }))
+        },
+    )
+    .await
+    .map(answer::json)
+}
+
+fn write_list<T>(
+    out: &mut Vec<u8>,
+    brackets: &[u8; 2],
+    items: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) {
+    out.push(brackets[0]);
+    for (i, item) in items.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(brackets[1]);
+}
+
+fn write_entry(out: &mut Vec<u8>, entry: &MetadataEntry) {
+    for (key, value) in
+        [(r#"{"type":"#, entry.kind.as_str()), (r#","help":"#, &entry.help), (r#","unit":"#, &entry.unit)]
+    {
+        out.extend_from_slice(key.as_bytes());
+        json::write_text(out, value);
+    }
+    out.push(b'}');
+}

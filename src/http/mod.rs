@@ -1,0 +1,81 @@
+//! The HTTP API: sockets and parsing run on the async runtime, everything that reads, computes or waits for the disk
+//! runs on threads that may block ([`work`]).
+
+pub mod admin;
+pub mod admission;
+pub mod answer;
+pub mod error;
+pub mod listener;
+pub mod meta;
+pub mod params;
+pub mod query;
+pub mod read;
+pub mod request;
+pub mod status;
+pub mod work;
+pub mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tower_http::compression::CompressionLayer;
+
+use crate::app::App;
+use error::{ApiError, ErrorType};
+
+/// Everything is also served below this path, where a Prometheus behind a proxy often is.
+const PREFIX: &str = "/prometheus";
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    routes("")
+        .merge(routes(PREFIX))
+        .fallback(async || ApiError::new(ErrorType::NotFound, "there is no such path"))
+        .method_not_allowed_fallback(async || {
+            ApiError::bad_data("this path does not take this method").with_status(StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), measure))
+        .with_state(app)
+}
+
+fn routes(prefix: &str) -> Router<Arc<App>> {
+    let path = |path: &str| format!("{prefix}{path}");
+    Router::new()
+        .route(&path("/api/v1/write"), post(write::remote_write))
+        .route(&path("/api/v1/push"), post(write::remote_write))
+        .route(&path("/api/v1/receive"), post(write::remote_write))
+        .route(&path("/api/v1/import/prometheus"), post(write::import))
+        .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
+        .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
+        .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
+        .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
+        .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
+        .route(&path("/api/v1/metadata"), get(meta::metadata))
+        .route(&path("/api/v1/read"), post(read::remote_read))
+        .route(&path("/api/v1/query_exemplars"), get(status::exemplars).post(status::exemplars))
+        .route(&path("/api/v1/rules"), get(status::rules))
+        .route(&path("/api/v1/alerts"), get(status::alerts))
+        .route(&path("/api/v1/status/buildinfo"), get(status::buildinfo))
+        .route(&path("/api/v1/admin/tsdb/seal"), post(admin::seal).put(admin::seal))
+        .route(&path("/metrics"), get(status::metrics))
+        .route(&path("/-/healthy"), get(status::healthy))
+        .route(&path("/-/ready"), get(status::ready))
+}
+
+/// Counts and times every request under the route that it matched, never under what the client typed.
+async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let started = app.env.clock.monotonic();
+    let response = next.run(request).await;
+    let path = path.as_ref().map_or("unmatched", |path| path.as_str());
+    let handler = path.strip_prefix(PREFIX).unwrap_or(path);
+    let elapsed = app.env.clock.monotonic().saturating_sub(started);
+    app.telemetry.request_done(handler, response.status().as_u16(), elapsed);
+    response
+}

@@ -1,0 +1,63 @@
+//! What the process tells of itself, and endpoints whose true answer is "none".
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::answer;
+use super::error::ApiError;
+use crate::app::App;
+
+/// The version of Prometheus whose API this is. Clients choose their requests by it.
+pub const API_VERSION: &str = "3.0.0";
+
+/// `/api/v1/status/buildinfo`. No `features`: with any, Grafana would take this for Mimir and use its ruler.
+pub async fn buildinfo() -> Response {
+    let info = serde_json::json!({
+        "version": API_VERSION,
+        "revision": option_env!("MARIGRAM_REVISION").unwrap_or("unknown"),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+        "marigramVersion": env!("CARGO_PKG_VERSION"),
+    });
+    answer::fixed(&info.to_string())
+}
+
+/// `/api/v1/query_exemplars`: exemplars are not stored.
+pub async fn exemplars() -> Response {
+    answer::fixed("[]")
+}
+
+/// `/api/v1/rules`: there are none.
+pub async fn rules() -> Response {
+    answer::fixed(r#"{"groups":[]}"#)
+}
+
+/// `/api/v1/alerts`: there are none.
+pub async fn alerts() -> Response {
+    answer::fixed(r#"{"alerts":[]}"#)
+}
+
+/// `/-/healthy`: the process answers.
+pub async fn healthy() -> &'static str {
+    "Marigram is healthy.\n"
+}
+
+/// `/-/ready`: the store is recovered.
+pub async fn ready(State(app): State<Arc<App>>) -> Response {
+    match app.node() {
+        Some(_) => "Marigram is ready.\n".into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "Marigram is recovering its data.\n").into_response(),
+    }
+}
+
+/// `/metrics`
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let text = tokio::task::spawn_blocking(move || app.telemetry.render(&app)).await;
+    let text = text.map_err(|_| ApiError::new(super::error::ErrorType::Internal, "metrics could not be written"))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
