@@ -2,7 +2,7 @@
 //!
 //! 1. Content type and encoding are judged by the headers alone: what is not taken is not read.
 //! 2. A slot and, as the body arrives, a share of the byte budget are taken, or the answer is 503 at once. The share
-//!    is grown to what the body announces to hold before it is decompressed.
+//!    is grown to what the body announces and to the most that it can decode to, before it is decompressed.
 //! 3. Decoding and storing run on a thread that may block; the answer is given when the good samples are durable.
 //! 4. 503 goes before 400: the sender repeats the request as a whole, and repeating is harmless.
 
@@ -20,8 +20,6 @@ use crate::app::{App, Node};
 use crate::ingest::exposition::{self, TextOptions};
 use crate::ingest::{DecodeError, Decoded, IngestLimits, TimeBounds, write_v1};
 
-/// What a decoded request holds beside its decompressed body: samples and series, in multiples of the body.
-const DECODED_FACTOR: usize = 2;
 /// How much a gzipped text is expected to grow; beyond it, decompression goes on in small steps.
 const GZIP_FACTOR: usize = 10;
 
@@ -31,8 +29,10 @@ pub async fn remote_write(State(app): State<Arc<App>>, request: Request) -> Resu
     take(app, request, |app, tenant, body, share| {
         // A body that announces nothing readable is refused by the decoder.
         let announced = snap::raw::decompress_len(&body).unwrap_or(0).min(app.settings.write.max_request_bytes);
-        reserve(share, body.len().saturating_add(announced.saturating_mul(DECODED_FACTOR)))?;
-        write_v1::decode(tenant, &body, &limits(app), bounds(app)).map_err(WriteError::from)
+        let limits = limits(app);
+        let decoded = announced.saturating_add(write_v1::decoded_bytes_max(announced, &limits));
+        reserve(share, body.len().saturating_add(decoded))?;
+        write_v1::decode(tenant, &body, &limits, bounds(app)).map_err(WriteError::from)
     })
     .await
 }
@@ -43,9 +43,10 @@ pub async fn import(State(app): State<Arc<App>>, request: Request) -> Result<Sta
     let openmetrics = is_openmetrics(request.headers());
     take(app, request, move |app, tenant, body, share| {
         let text = if gzip { gunzip(app, &body, share)? } else { body };
-        reserve(share, text.len().saturating_mul(1 + DECODED_FACTOR))?;
+        let limits = limits(app);
+        reserve(share, text.len().saturating_add(exposition::decoded_bytes_max(text.len(), &limits)))?;
         let options = TextOptions { default_timestamp_ms: app.env.clock.now_ms(), openmetrics, extra_labels: &[] };
-        Ok(exposition::decode(tenant, &text, &limits(app), bounds(app), options))
+        Ok(exposition::decode(tenant, &text, &limits, bounds(app), options))
     })
     .await
 }
@@ -176,11 +177,8 @@ fn too_large(message: String) -> WriteError {
 
 impl From<DecodeError> for WriteError {
     fn from(error: DecodeError) -> Self {
-        let status = match error {
-            DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            DecodeError::NotSnappy(_) | DecodeError::Malformed(_) => StatusCode::BAD_REQUEST,
-        };
-        WriteError::new(status, error.to_string())
+        // Also what announces too much: a body that is not decoded, for whatever reason, is answered 400.
+        WriteError::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 
