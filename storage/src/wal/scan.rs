@@ -150,7 +150,7 @@ fn find_frame(bytes: &[u8], offset: usize, base: Option<u64>) -> Option<(usize, 
     while let Some(tail) = bytes.get(at..).filter(|tail| tail.len() >= FRAME_HEADER_BYTES) {
         if let Some(frame) = FrameHeader::decode(tail) {
             let in_place = match base {
-                Some(base) => frame.position == base + at as u64,
+                Some(base) => base.checked_add(at as u64) == Some(frame.position),
                 None => frame.position >= at as u64,
             };
             let payload = tail.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + frame.payload_bytes as usize);
@@ -175,7 +175,7 @@ fn judge(walks: Vec<Walk>) -> Scan {
     for (index, walk) in walks.iter().enumerate() {
         // A file without header and frames says nothing of its position: as the last one it is the torn start of a segment.
         let base = walk.base.unwrap_or(if index + 1 == walks.len() { durable } else { 0 });
-        let tail = walk.holes.iter().find(|hole| base + hole.start as u64 >= durable);
+        let tail = walk.holes.iter().find(|hole| base.saturating_add(hole.start as u64) >= durable);
         let keep = match (torn, tail) {
             (true, _) => 0,
             (false, Some(hole)) => hole.start,
@@ -209,7 +209,7 @@ fn judge(walks: Vec<Walk>) -> Scan {
             })
             .collect();
         scan.last_range = frames.clone().next_back().map_or(TimeRange::EMPTY, |(_, frame)| frame.segment_range);
-        scan.end = base + keep as u64;
+        scan.end = base.saturating_add(keep as u64);
         let bytes = walk.bytes.slice(..keep);
         scan.segments.push(Segment { number: walk.number, path: walk.path.clone(), bytes, payloads });
     }

@@ -99,3 +99,17 @@ fn a_flipped_byte_in_the_last_frame_is_a_torn_tail() {
     assert_eq!(timestamps(&found), [0, 1, 2, 3, 4]);
     assert_eq!((found.gaps.len(), found.cuts.len()), (0, 1));
 }
+
+#[test]
+fn positions_at_the_end_of_all_numbers_do_not_overflow() {
+    use super::frame::FrameHeader;
+    for position in [u64::MAX, u64::MAX - 60] {
+        let range = TimeRange::EMPTY;
+        let frame = FrameHeader { payload_bytes: 0, position, durable: position, segment_range: range, payload_crc: 0 };
+        let mut bytes = vec![0; 50];
+        frame.encode(&mut bytes);
+        frame.encode(&mut bytes);
+        let found = super::scan::scan_files(vec![(1, "1".into(), bytes.into())]).unwrap();
+        assert!(found.end >= found.segments.iter().map(|s| s.bytes.len() as u64).sum());
+    }
+}
