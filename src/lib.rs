@@ -1,6 +1,7 @@
 //! The server: everything around the storage core and the query engine. [`run::Server`] starts one, also inside of a
 //! test and on a driven clock.
 
+pub mod allocator;
 pub mod app;
 pub mod calendar;
 pub mod config;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use marigram::config::args::{Cli, one_line};
-use marigram::role;
+use marigram::{allocator, role};
 
 fn main() -> ExitCode {
+    allocator::return_large_buffers();
     match Cli::try_parse() {
         Ok(cli) => role::run(cli.command),
         Err(error) => match error.kind() {

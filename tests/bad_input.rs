@@ -1,6 +1,8 @@
 //! Whatever a client writes, the answer is the documented one, what is good is stored, nothing panics, and memory stays
 //! bounded.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::io::{Read, Write};
@@ -293,7 +295,8 @@ fn bombs_do_not_take_memory() {
             let (http, bombs) = (http.clone(), &bombs);
             scope.spawn(move || {
                 for turn in 0..bombs.len() {
-                    let answer = write(&http, &bombs[(turn + thread) % bombs.len()].1);
+                    // A body for which there is no room may be refused before all of it is sent.
+                    let Ok(answer) = send_body(&http, &bombs[(turn + thread) % bombs.len()].1) else { continue };
                     assert!(answer.status < 500 || answer.status == 503, "{} {}", answer.status, answer.text());
                 }
             });

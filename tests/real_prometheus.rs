@@ -6,6 +6,8 @@
 //! all ranges, offsets and steps are whole seconds. Sub-queries are evaluated on whole seconds whatever is asked, so the
 //! range inside of one is given the fraction that brings its edge to such a millisecond too.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

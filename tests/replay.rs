@@ -1,6 +1,8 @@
 //! Recorded traffic of real Prometheus servers, sent whole to the real binary, comes back bit for bit by remote read:
 //! from the head, from blocks, after a restart, and after kills at random moments of the writing.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,8 @@
 //! Recorded traffic on a driven clock: moved in time so that a window ends in the middle of the writing, is sealed on the
 //! way, and is written to afterwards. Every sample comes back bit for bit.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::Path;

@@ -123,7 +123,7 @@ pub struct WriteArgs {
     pub write_max_label_value_bytes: u64,
 
     /// Largest body of a write request, before and after decompression.
-    #[arg(long, env = "MARIGRAM_WRITE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB", value_parser = parse_bytes)]
+    #[arg(long, env = "MARIGRAM_WRITE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "16MiB", value_parser = parse_bytes)]
     pub write_max_request_bytes: u64,
 
     /// Write requests worked on at once; one more is answered 503.
@@ -131,7 +131,7 @@ pub struct WriteArgs {
     pub write_max_concurrency: usize,
 
     /// Bytes that all write requests together may hold, compressed and decompressed; beyond it the answer is 503.
-    #[arg(long, env = "MARIGRAM_WRITE_MAX_INFLIGHT_BYTES", value_name = "SIZE", default_value = "128MiB", value_parser = parse_bytes)]
+    #[arg(long, env = "MARIGRAM_WRITE_MAX_INFLIGHT_BYTES", value_name = "SIZE", default_value = "48MiB", value_parser = parse_bytes)]
     pub write_max_inflight_bytes: u64,
 
     /// Longest time in which the body of a request must arrive.

@@ -105,8 +105,9 @@ impl Settings {
         let (query, write, store) = (args.query, args.write, args.store);
         let max_request_bytes = size("write-max-request-bytes", write.write_max_request_bytes)?;
         let max_inflight_bytes = size("write-max-inflight-bytes", write.write_max_inflight_bytes)?;
-        if max_inflight_bytes < max_request_bytes.saturating_mul(2) {
-            let reason = "must hold one request twice (see --write-max-request-bytes)".to_owned();
+        // The body, decompressed, and what it decodes to: with less, the largest request would be put off for ever.
+        if max_inflight_bytes < max_request_bytes.saturating_mul(3) {
+            let reason = "must hold one request three times (see --write-max-request-bytes)".to_owned();
             return Err(SettingsError { flag: "write-max-inflight-bytes", reason });
         }
         Ok(Settings {
