@@ -69,6 +69,10 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     for gap in &found.gaps {
         note(&mut damage, quarantine_gap(&*disk, &paths, &found, gap)?);
     }
+    if damage.len() != known {
+        // Before the cut: what is cut may have been all that proved a gap to be damage and no torn tail.
+        damage::store(&*disk, &paths.quarantine, &damage)?;
+    }
     apply_cuts(&*disk, &paths.wal, &found)?;
     let head = Head::default();
     let sealed = blocks.iter().flat_map(|b| &b.meta().sources).filter_map(|source| source.parse().ok()).collect();
