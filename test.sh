@@ -119,7 +119,7 @@ step() {
 step "formatting" cargo fmt --all --check
 step "clippy, warnings denied" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "unit tests" cargo test --locked --workspace --no-fail-fast --lib --bins
-step "documentation, warnings denied" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+step "documentation, warnings denied" env RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 step "examples in the documentation" cargo test --locked --workspace --no-fail-fast --doc
 step "whole-system tests" cargo test --locked --workspace --no-fail-fast --test '*'
 

@@ -1,6 +1,6 @@
 //! The plan: what the engine executes, one node per operator.
 //!
-//! Built from the syntax tree by [`build`]: parentheses are gone, functions are looked up, `@ start()` and `@ end()` are
+//! Built from the syntax tree by [`build()`]: parentheses are gone, functions are looked up, `@ start()` and `@ end()` are
 //! times, constant arithmetic is folded, and every largest part of the tree that is the same at all steps is wrapped in
 //! an `Invariant` node, which is evaluated once.
 
