@@ -95,7 +95,12 @@ impl Refusals {
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count();
-        write!(f, "{count} sample{} refused: ", if count == 1 { "" } else { "s" })?;
+        match count {
+            // A series without samples, or a metadata line, can be refused too.
+            0 => write!(f, "refused, no sample among it: ")?,
+            1 => write!(f, "1 sample refused: ")?,
+            _ => write!(f, "{count} samples refused: ")?,
+        }
         write!(f, "{}", self.examples.join("; "))?;
         if count > self.examples.len() as u64 { write!(f, "; …") } else { Ok(()) }
     }

@@ -111,6 +111,13 @@ fn histograms_are_refused_exemplars_counted_metadata_taken() {
     assert_eq!(decoded.batch.metadata[0].entry.help, "é".repeat(512));
 }
 
+#[test]
+fn a_refused_series_without_samples_is_not_called_a_sample() {
+    let decoded = decoded(&WriteRequest { timeseries: vec![series(&[("a", "1")], &[])], ..WriteRequest::default() });
+    let text = decoded.refused.to_string();
+    assert!(text.starts_with("refused, no sample among it: the series has no metric name"), "{text}");
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic_and_batches_are_always_canonical(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x0a), 0u8..20], 0..120)) {
