@@ -12,13 +12,11 @@ use std::sync::Arc;
 use marigram_storage::context::Context;
 use marigram_storage::db::{Db, DbOptions};
 use marigram_storage::env::{Env, ManualClock, SeededRandom};
-use marigram_storage::model::labels::Labels;
-use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::{TimeRange, WINDOW_MS};
 use marigram_storage::select::{SelectRequest, SeriesDecoder};
-use marigram_storage::write::{WriteBatch, WriteSeries};
 use support::sim_disk::{Lcg, SimDisk};
+use support::store::{batch, series};
 
 const START_MS: i64 = 1_700_006_400_000;
 
@@ -42,19 +40,6 @@ impl World {
         let options = DbOptions { segment_bytes: 2000, retention_ms: 0, ..DbOptions::default() };
         Db::open(PathBuf::from("/data"), env, options)
     }
-}
-
-fn batch(tenant: &str, samples: &[(&str, i64, f64)]) -> WriteBatch {
-    let mut batch = WriteBatch { tenant: TenantId::parse(tenant).unwrap(), ..WriteBatch::default() };
-    for (instance, timestamp_ms, value) in samples {
-        let labels = Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
-        let from = batch.arena.len();
-        batch.arena.extend_from_slice(labels.as_bytes());
-        let at = batch.samples.len();
-        batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value });
-        batch.series.push(WriteSeries { id: labels.id(), labels: from..batch.arena.len(), samples: at..at + 1 });
-    }
-    batch
 }
 
 fn contents(db: &Db, clock: &Arc<ManualClock>) -> marigram_storage::Result<Contents> {
@@ -92,8 +77,7 @@ fn work(world: &World, sent: &mut Contents, acknowledged: &mut Contents) -> mari
             let samples =
                 [(instance.as_str(), now_ms, value), ("host-x", now_ms - 1, value), (&instance, late_ms, value)];
             let entries = samples.iter().map(|(instance, time, value)| {
-                let labels = Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
-                ((tenant.to_owned(), labels.to_string(), *time), value.to_bits())
+                ((tenant.to_owned(), series(instance).to_string(), *time), value.to_bits())
             });
             let entries: Vec<_> = entries.collect();
             sent.extend(entries.iter().cloned());

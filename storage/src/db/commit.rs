@@ -279,6 +279,7 @@ impl Db {
         self.poison_on_error(rotated)?;
         writer.references.clear();
         writer.label_bytes = 0;
+        self.wal_segments.fetch_add(1, Ordering::Relaxed);
         self.write_metadata(writer)
     }
 
