@@ -5,17 +5,23 @@
 
 /// A civil date and time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Civil {
-    pub(crate) year: i64,
-    pub(crate) month: i64,
-    pub(crate) day: i64,
-    pub(crate) hour: i64,
-    pub(crate) minute: i64,
-    pub(crate) second: i64,
-    /// 0 is Sunday.
-    pub(crate) weekday: i64,
+pub struct Civil {
+    /// As it is counted; the year before 1 is 0.
+    pub year: i64,
+    /// 1 is January.
+    pub month: i64,
     /// From 1.
-    pub(crate) year_day: i64,
+    pub day: i64,
+    /// 0 to 23.
+    pub hour: i64,
+    /// 0 to 59.
+    pub minute: i64,
+    /// 0 to 59.
+    pub second: i64,
+    /// 0 is Sunday.
+    pub weekday: i64,
+    /// From 1.
+    pub year_day: i64,
 }
 
 const DAY_SECONDS: i64 = 86_400;
@@ -25,7 +31,7 @@ const EPOCH_DAYS: i64 = 719_468;
 
 impl Civil {
     /// The date at `seconds` since the Unix epoch.
-    pub(crate) fn at(seconds: i64) -> Self {
+    pub fn at(seconds: i64) -> Self {
         let days = seconds.div_euclid(DAY_SECONDS);
         let rest = seconds.rem_euclid(DAY_SECONDS);
         let since_march = days + EPOCH_DAYS;
@@ -52,7 +58,7 @@ impl Civil {
 }
 
 /// How many days the month has; 1 is January.
-pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
+pub fn days_in_month(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,

@@ -3,7 +3,7 @@
 //! It knows no server and no disk: data comes through [`source::Source`].
 
 pub mod annotations;
-mod calendar;
+pub mod calendar;
 pub mod engine;
 #[cfg(test)]
 mod engine_test;
