@@ -3,21 +3,23 @@
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
-use marigram_query::source::Source;
 use marigram_query::{Engine, EngineOptions};
 use marigram_storage::db::Db;
 use marigram_storage::env::Env;
 
 use crate::config::Settings;
-use crate::fanout::Local;
 use crate::http::admission::{ByteBudget, Gate};
+use crate::service::{Reader, Service, Sink};
 use crate::telemetry::Telemetry;
+
+/// What requests are told before the role has started.
+const STARTING: &str = "the store is still being recovered";
 
 /// What happens to a running server, told to whoever waits for it.
 #[derive(Debug)]
 pub enum Event {
-    /// The store is open and recovered.
-    Ready,
+    /// The role serves requests; a store is open and recovered.
+    Started,
     /// The server cannot go on.
     Failed(Failure),
     /// A signal asked it to stop.
@@ -33,13 +35,15 @@ pub enum Failure {
     /// A write or fsync failed; only a restart, through recovery, takes writes again.
     #[error("the store stopped taking writes ({0}); a restart recovers everything that was acknowledged")]
     Poisoned(String),
+    /// The settings contradict the cluster's.
+    #[error("{0}")]
+    Contradiction(String),
     /// A thread that must not end has ended.
     #[error("{0}")]
     Internal(String),
 }
 
 /// Shared by all handlers and background threads of a server.
-#[derive(Debug)]
 pub struct App {
     /// Validated settings.
     pub settings: Settings,
@@ -55,23 +59,13 @@ pub struct App {
     pub writes: Gate,
     /// Memory for writes.
     pub write_bytes: ByteBudget,
-    node: OnceLock<Node>,
+    service: OnceLock<Arc<dyn Service>>,
     events: Sender<Event>,
 }
 
-/// The opened store and what reads from it.
-pub struct Node {
-    /// The store.
-    pub db: Arc<Db>,
-    /// The store as the engine sees it.
-    pub source: Arc<dyn Source>,
-    /// The engine.
-    pub engine: Engine,
-}
-
-impl std::fmt::Debug for Node {
+impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -85,29 +79,61 @@ impl App {
             lookups: Gate::new(settings.query.max_concurrency, settings.query.max_waiting),
             writes: Gate::new(settings.write.max_concurrency, 0),
             write_bytes: ByteBudget::new(settings.write.max_inflight_bytes),
-            node: OnceLock::new(),
+            service: OnceLock::new(),
             settings,
             env,
             events,
         }
     }
 
-    /// The store, once it is open.
-    pub fn node(&self) -> Option<&Node> {
-        self.node.get()
-    }
-
-    /// Makes the store available to requests.
-    pub fn opened(&self, db: Arc<Db>) {
-        let engine = Engine::new(EngineOptions {
+    /// The engine with the limits of the settings.
+    pub fn new_engine(&self) -> Engine {
+        Engine::new(EngineOptions {
             lookback_ms: self.settings.query.lookback_ms,
             max_samples: self.settings.query.max_samples,
             ..EngineOptions::default()
-        });
-        let source = Arc::new(Local(Arc::clone(&db)));
-        if self.node.set(Node { db, source, engine }).is_ok() {
-            self.tell(Event::Ready);
+        })
+    }
+
+    /// Makes the role available to requests.
+    pub fn serve(&self, service: Arc<dyn Service>) {
+        if self.service.set(service).is_ok() {
+            self.tell(Event::Started);
         }
+    }
+
+    /// The role, once it has started.
+    pub fn service(&self) -> Option<&dyn Service> {
+        self.service.get().map(|service| &**service)
+    }
+
+    /// Whether the role does its work now; the error is a sentence that says what it waits for.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub fn readiness(&self) -> Result<(), String> {
+        self.service().ok_or_else(|| STARTING.to_owned())?.readiness()
+    }
+
+    /// Where writes go.
+    ///
+    /// # Errors
+    /// Why there is no such place now.
+    pub fn sink(&self) -> Result<&dyn Sink, String> {
+        self.service().and_then(Service::sink).ok_or_else(|| STARTING.to_owned())
+    }
+
+    /// Where queries are answered.
+    ///
+    /// # Errors
+    /// Why there is no such place now.
+    pub fn reader(&self) -> Result<&Reader, String> {
+        self.service().and_then(Service::reader).ok_or_else(|| STARTING.to_owned())
+    }
+
+    /// The store of this process, if it has one and it is open.
+    pub fn store(&self) -> Option<&Arc<Db>> {
+        self.service().and_then(Service::store)
     }
 
     /// Tells whoever waits for the server; nobody may.
@@ -117,7 +143,7 @@ impl App {
 
     /// Tells once the store takes no writes any more.
     pub fn check_poison(&self) {
-        if let Some(reason) = self.node().and_then(|node| node.db.poisoned()) {
+        if let Some(reason) = self.store().and_then(|db| db.poisoned()) {
             self.tell(Event::Failed(Failure::Poisoned(reason)));
         }
     }

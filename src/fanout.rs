@@ -1,5 +1,6 @@
 //! Where queries get their data from: in one process, the node's own store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use marigram_query::source::Source;
@@ -10,6 +11,7 @@ use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
+use marigram_storage::write::MetadataEntry;
 
 /// The store of this process as the engine's source.
 #[derive(Clone)]
@@ -49,5 +51,9 @@ impl Source for Local {
         limit: usize,
     ) -> Result<Vec<String>> {
         self.0.label_values(context, name, selectors, range, limit)
+    }
+
+    fn metadata(&self, context: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>> {
+        Ok(self.0.metadata(context.tenant()))
     }
 }

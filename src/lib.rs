@@ -3,6 +3,7 @@
 
 pub mod allocator;
 pub mod app;
+pub mod background;
 pub mod calendar;
 pub mod config;
 pub mod fanout;
@@ -13,4 +14,6 @@ pub mod remote_read;
 pub mod role;
 pub mod run;
 pub mod scrape;
+pub mod service;
+mod single;
 pub mod telemetry;

@@ -3,9 +3,10 @@
 use marigram_storage::Result;
 use marigram_storage::model::tenant::TenantId;
 
-use crate::app::{App, Node};
+use crate::app::App;
 use crate::http::write::{bounds, limits};
 use crate::ingest::exposition::{self, TextOptions};
+use crate::service::Sink;
 
 /// The job under which the own metrics are found.
 pub const JOB: &str = "marigram";
@@ -14,7 +15,7 @@ pub const JOB: &str = "marigram";
 ///
 /// # Errors
 /// The store's.
-pub fn once(app: &App, node: &Node, instance: &str) -> Result<()> {
+pub fn once(app: &App, sink: &dyn Sink, instance: &str) -> Result<()> {
     let started = app.env.clock.monotonic();
     let now_ms = app.env.clock.now_ms();
     let mut text = app.telemetry.render(app);
@@ -28,7 +29,7 @@ pub fn once(app: &App, node: &Node, instance: &str) -> Result<()> {
         tracing::warn!(refused = %decoded.refused, "some of the own metrics were not taken");
     }
     let samples = decoded.batch.samples.len() as u64;
-    node.db.append(decoded.batch).inspect_err(|_| app.check_poison())?;
+    sink.append(decoded.batch).inspect_err(|_| app.check_poison())?;
     app.telemetry.stored(samples, 0);
     Ok(())
 }

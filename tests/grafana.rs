@@ -160,7 +160,7 @@ fn the_own_metrics_are_text_that_can_be_stored_again() {
         assert!(text.contains(name), "{name} is not in\n{text}");
     }
     let app = server.server.app();
-    marigram::scrape::once(app, app.node().unwrap(), "here:1").unwrap();
+    marigram::scrape::once(app, app.sink().unwrap(), "here:1").unwrap();
     let form = [("query", "marigram_build_info{job=\"marigram\",instance=\"here:1\"} * on(job) up{job=\"marigram\"}")];
     let data = server.get_form(None, "/api/v1/query", &form).data();
     assert_eq!(data["result"][0]["value"], json!([1700003600, "1"]));

@@ -12,3 +12,9 @@ pub mod write_v1;
 pub mod prometheus {
     include!(concat!(env!("OUT_DIR"), "/prometheus.rs"));
 }
+
+/// The RPC between the roles of a cluster, generated from `proto/cluster/`.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the .proto files hold the comments")]
+pub mod cluster {
+    include!(concat!(env!("OUT_DIR"), "/marigram.v1.rs"));
+}

@@ -1,15 +1,18 @@
 //! The one door between the engine and whatever holds the data: a node's own store, or all replicas and the bucket.
 
+use std::collections::BTreeMap;
+
 use marigram_storage::Result;
 use marigram_storage::context::Context;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
+use marigram_storage::write::MetadataEntry;
 
 /// Where series come from. All calls block, and see only the context's tenant.
 pub trait Source: Send + Sync {
-    /// The matching series with their chunks, ascending by id. Everything that was acknowledged before the call is in it.
+    /// The matching series with their chunks, ascending by id and replica. Everything that was acknowledged before the call is in it.
     fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>>;
 
     /// Label sets of the series that match any of `selectors` (all matchers of one must match) and have samples near
@@ -40,4 +43,7 @@ pub trait Source: Send + Sync {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>>;
+
+    /// Type, help and unit of the tenant's metric families.
+    fn metadata(&self, context: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>>;
 }

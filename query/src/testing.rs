@@ -1,5 +1,6 @@
 //! A source in memory for tests: series as lists of samples, handed out in small chunks and batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use marigram_storage::Result;
@@ -11,6 +12,7 @@ use marigram_storage::model::matcher::{Matcher, matches_all};
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
+use marigram_storage::write::MetadataEntry;
 
 use crate::error::QueryError;
 use crate::source::Source;
@@ -101,6 +103,7 @@ impl Source for Memory {
             .map(|(labels, samples)| SelectedSeries {
                 id: labels.id(),
                 labels: labels.clone(),
+                replica: Labels::default(),
                 chunks: samples
                     .chunks(SMALL)
                     .map(encoded)
@@ -127,6 +130,10 @@ impl Source for Memory {
 
     fn label_values(&self, _: &Context, _: &str, _: &[Vec<Matcher>], _: TimeRange, _: usize) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn metadata(&self, _: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>> {
+        Ok(BTreeMap::new())
     }
 }
 

@@ -21,6 +21,14 @@ pub struct Cli {
 pub enum Command {
     /// Run everything in one process on a local disk.
     Single(Box<SingleArgs>),
+    /// Run a storage node of a cluster: it keeps the newest hours and answers for them.
+    Storage(Box<StorageArgs>),
+    /// Run an insert node of a cluster: it takes writes and places every series on several storage nodes.
+    Insert(Box<InsertArgs>),
+    /// Run a query node of a cluster: PromQL over all storage nodes and the bucket.
+    Query(Box<QueryNodeArgs>),
+    /// Run a compactor of a cluster: it keeps the list of members and moves sealed blocks into the bucket.
+    Compact(Box<CompactArgs>),
     /// Run Prometheus' PromQL test scripts (*.test) of a directory and say how many cases pass.
     Promqltest {
         /// The directory that holds the scripts.
@@ -31,9 +39,9 @@ pub enum Command {
     },
 }
 
-/// The flags of `marigram single`.
+/// Flags that every role takes, so that one environment serves all processes of a cluster; what a role does not use, it ignores.
 #[derive(Debug, Clone, Args)]
-pub struct SingleArgs {
+pub struct CommonArgs {
     /// Address of the HTTP API; port 0 lets the system choose.
     #[arg(long, env = "MARIGRAM_HTTP_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9291")]
     pub http_listen: String,
@@ -42,29 +50,61 @@ pub struct SingleArgs {
     #[arg(long, env = "MARIGRAM_HTTP_MAX_CONNECTIONS", value_name = "N", default_value_t = 512)]
     pub http_max_connections: usize,
 
-    /// Directory that holds all data; made if absent, used by one process at a time.
+    /// Address where a storage node serves the other roles (gRPC); port 0 lets the system choose.
+    #[arg(long, env = "MARIGRAM_GRPC_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9292")]
+    pub grpc_listen: String,
+
+    /// Directory for data: of single and storage all of it, of compact what is under way. Made if absent, used by one process at a time.
     #[arg(long, env = "MARIGRAM_DATA_DIR", value_name = "DIR", default_value = "./marigram-data")]
     pub data_dir: PathBuf,
 
-    /// How long samples are kept, such as 15d or 1y; 0 keeps them for ever. Older samples are refused.
-    #[arg(long, env = "MARIGRAM_RETENTION", value_name = "DURATION", default_value = "15d", value_parser = parse_duration)]
-    pub retention: Duration,
+    /// Name of a storage node; it places series, and is kept in the data directory. Without the flag: the host's name.
+    #[arg(long, env = "MARIGRAM_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Zone of a storage node, such as a rack or an availability zone; copies lie in different zones. All nodes have one, or none has.
+    #[arg(long, env = "MARIGRAM_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
+
+    /// Addresses of the storage nodes, repeatable or separated by commas: host:port, dns+host:port (all addresses of a name) or dnssrv+name (its SRV records).
+    #[arg(long, env = "MARIGRAM_STORAGE_NODE", value_name = "ADDRESS", value_delimiter = ',')]
+    pub storage_node: Vec<String>,
+
+    /// Copies that the cluster writes of every sample. Needed for the first start of a compactor; elsewhere only checked against the catalog.
+    #[arg(long, env = "MARIGRAM_REPLICATION_FACTOR", value_name = "N")]
+    pub replication_factor: Option<u32>,
+
+    /// Where blocks and the catalog lie: s3://bucket/prefix or file:///dir. Credentials, region and endpoint of S3 come from the usual AWS_* variables.
+    #[arg(long, env = "MARIGRAM_BUCKET", value_name = "URL")]
+    pub bucket: Option<String>,
+
+    /// A label that tells apart the replicas of a highly available Prometheus, repeatable or separated by commas: queries drop it and make one series of the replicas'.
+    #[arg(long, env = "MARIGRAM_REPLICA_LABEL", value_name = "LABEL", value_delimiter = ',')]
+    pub replica_label: Vec<String>,
+
+    /// How long samples are kept, such as 15d or 1y; 0 keeps them for ever. Older samples are refused. Without the flag: 15d for single, 0 elsewhere.
+    #[arg(long, env = "MARIGRAM_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
+    pub retention: Option<Duration>,
 
     /// Serve the admin API (/api/v1/admin/tsdb/...). It has no authentication of its own.
     #[arg(long, env = "MARIGRAM_ENABLE_ADMIN_API")]
     pub enable_admin_api: bool,
 
-    /// How often the process stores its own /metrics; 0 never.
-    #[arg(long, env = "MARIGRAM_SELF_SCRAPE_INTERVAL", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
-    pub self_scrape_interval: Duration,
-
-    /// Start although data on disk is damaged and no other copy exists; what was lost is logged and counted.
-    #[arg(long, env = "MARIGRAM_ACCEPT_LOSS")]
-    pub accept_loss: bool,
-
     /// How much is logged to stderr: error, warn, info, debug, trace, or a filter as RUST_LOG takes it. RUST_LOG, if set, wins.
     #[arg(long, env = "MARIGRAM_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+/// The flags of `marigram single`.
+#[derive(Debug, Clone, Args)]
+pub struct SingleArgs {
+    /// Common flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// How often the process stores its own /metrics; 0 never.
+    #[arg(long, env = "MARIGRAM_SELF_SCRAPE_INTERVAL", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    pub self_scrape_interval: Duration,
 
     /// Limits of queries.
     #[command(flatten, next_help_heading = "Query limits")]
@@ -75,8 +115,92 @@ pub struct SingleArgs {
     pub write: WriteArgs,
 
     /// Limits of the store.
-    #[command(flatten, next_help_heading = "Store limits")]
+    #[command(flatten, next_help_heading = "Store")]
     pub store: StoreArgs,
+}
+
+/// The flags of `marigram storage`.
+#[derive(Debug, Clone, Args)]
+pub struct StorageArgs {
+    /// Common flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Limits of the store.
+    #[command(flatten, next_help_heading = "Store")]
+    pub store: StoreArgs,
+
+    /// How long a block that the bucket covers stays on the node. Without the flag: a minute and the longest query timeout of the catalog; less is only safe when all query nodes see a new catalog and end their queries in less.
+    #[arg(long, env = "MARIGRAM_DROP_GRACE", value_name = "DURATION", value_parser = parse_duration, help_heading = "Store")]
+    pub drop_grace: Option<Duration>,
+}
+
+/// The flags of `marigram insert`.
+#[derive(Debug, Clone, Args)]
+pub struct InsertArgs {
+    /// Common flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Limits of writes.
+    #[command(flatten, next_help_heading = "Write limits")]
+    pub write: WriteArgs,
+
+    /// Bytes that may wait for the delivery of copies beyond the quorum; beyond it writes are answered 503.
+    #[arg(long, env = "MARIGRAM_DELIVERY_MAX_BYTES", value_name = "SIZE", default_value = "256MiB", value_parser = parse_bytes, help_heading = "Write limits")]
+    pub delivery_max_bytes: u64,
+}
+
+/// The flags of `marigram query`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryNodeArgs {
+    /// Common flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Limits of queries.
+    #[command(flatten, next_help_heading = "Query limits")]
+    pub query: QueryArgs,
+
+    /// The bucket.
+    #[command(flatten, next_help_heading = "Bucket")]
+    pub bucket: BucketArgs,
+}
+
+/// How a query node reads the bucket.
+#[derive(Debug, Clone, Args)]
+pub struct BucketArgs {
+    /// How often a new catalog is looked for.
+    #[arg(long, env = "MARIGRAM_CATALOG_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub catalog_interval: Duration,
+
+    /// Memory for pages and indexes of the bucket's blocks.
+    #[arg(long, env = "MARIGRAM_BUCKET_CACHE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_bytes)]
+    pub bucket_cache: u64,
+}
+
+/// The flags of `marigram compact`.
+#[derive(Debug, Clone, Args)]
+pub struct CompactArgs {
+    /// Common flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Do once what is due now, and end.
+    #[arg(long, env = "MARIGRAM_ONCE", help_heading = "Compaction")]
+    pub once: bool,
+
+    /// How often the compactor looks for work.
+    #[arg(long, env = "MARIGRAM_COMPACT_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = parse_duration, help_heading = "Compaction")]
+    pub compact_interval: Duration,
+
+    /// How long a sealed block waits for the other replicas' copies before it is joined and uploaded without them.
+    #[arg(long, env = "MARIGRAM_COMPACT_DELAY", value_name = "DURATION", default_value = "1m", value_parser = parse_duration, help_heading = "Compaction")]
+    pub compact_delay: Duration,
+
+    /// The longest query timeout, written into the first catalog: query nodes cap theirs at it, and dropped blocks stay so much longer.
+    #[arg(long, env = "MARIGRAM_QUERY_TIMEOUT_MAX", value_name = "DURATION", default_value = "2m", value_parser = parse_duration, help_heading = "Compaction")]
+    pub query_timeout_max: Duration,
 }
 
 /// Limits of queries; the first four are Prometheus' flags and defaults.
@@ -142,6 +266,10 @@ pub struct WriteArgs {
 /// Limits of the store.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
+    /// Start although data on disk is damaged and no other copy exists; what was lost is logged and counted.
+    #[arg(long, env = "MARIGRAM_ACCEPT_LOSS")]
+    pub accept_loss: bool,
+
     /// Series that may be in memory at once; samples of a new one beyond are answered 503.
     #[arg(long, env = "MARIGRAM_MAX_SERIES", value_name = "N", default_value_t = 5_000_000)]
     pub max_series: usize,
@@ -182,9 +310,9 @@ mod tests {
     fn mistakes_are_one_line_that_names_the_flag() {
         for (args, part) in [
             (&["marigram", "single", "--retention", "soon"][..], "--retention"),
-            (&["marigram", "single", "--grpc-listen", "x"], "--grpc-listen"),
+            (&["marigram", "insert", "--max-series", "5"], "--max-series"),
             (&["marigram", "single", "--max-series", "many"], "--max-series"),
-            (&["marigram", "storage"], "storage"),
+            (&["marigram", "store"], "store"),
             (&["marigram", "promqltest"], "<DIR>"),
         ] {
             let line = error(args);

@@ -14,8 +14,8 @@ pub async fn seal(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
         return Err(ApiError::unavailable("admin APIs disabled"));
     }
     let job = tokio::task::spawn_blocking(move || {
-        let node = app.node().ok_or_else(|| ApiError::unavailable("the store is still being recovered"))?;
-        let sealed = node.db.seal().map_err(ApiError::from);
+        let service = app.service().ok_or_else(|| ApiError::unavailable("the store is still being recovered"))?;
+        let sealed = service.seal().map_err(ApiError::from);
         app.check_poison();
         sealed
     });

@@ -30,8 +30,8 @@ pub async fn label_names(State(app): State<Arc<App>>, request: Request) -> Resul
         |app| &app.lookups,
         tenant,
         timeout,
-        move |node, context| {
-            let mut names = node.source.label_names(context, &selectors, range, one_more(limit))?;
+        move |reader, context| {
+            let mut names = reader.source.label_names(context, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut names, limit);
             Ok(answer::success(cut, |out| json::write_texts(out, names.iter().map(String::as_str))))
         },
@@ -59,8 +59,8 @@ pub async fn label_values(
         |app| &app.lookups,
         tenant,
         timeout,
-        move |node, context| {
-            let mut values = node.source.label_values(context, &name, &selectors, range, one_more(limit))?;
+        move |reader, context| {
+            let mut values = reader.source.label_values(context, &name, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut values, limit);
             Ok(answer::success(cut, |out| json::write_texts(out, values.iter().map(String::as_str))))
         },
@@ -82,8 +82,8 @@ pub async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Res
         |app| &app.lookups,
         tenant,
         timeout,
-        move |node, context| {
-            let mut series = node.source.series(context, &selectors, range, one_more(limit))?;
+        move |reader, context| {
+            let mut series = reader.source.series(context, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut series, limit);
             Ok(answer::success(cut, |out| json::write_label_sets(out, &series)))
         },
@@ -109,8 +109,8 @@ pub async fn metadata(State(app): State<Arc<App>>, request: Request) -> Result<R
         |app| &app.lookups,
         tenant,
         timeout,
-        move |node, context| {
-            let mut all = node.db.metadata(context.tenant());
+        move |reader, context| {
+            let mut all = reader.source.metadata(context)?;
             if let Some(metric) = metric {
                 all.retain(|family, _| *family == metric);
             }

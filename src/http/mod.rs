@@ -26,6 +26,7 @@ use axum::routing::{get, post};
 use tower_http::compression::CompressionLayer;
 
 use crate::app::App;
+use crate::role::Role;
 use error::{ApiError, ErrorType};
 
 /// Everything is also served below this path, where a Prometheus behind a proxy often is.
@@ -33,8 +34,8 @@ const PREFIX: &str = "/prometheus";
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    routes("")
-        .merge(routes(PREFIX))
+    routes("", app.settings.role)
+        .merge(routes(PREFIX, app.settings.role))
         .fallback(async || ApiError::new(ErrorType::NotFound, "there is no such path"))
         .method_not_allowed_fallback(async || {
             ApiError::bad_data("this path does not take this method").with_status(StatusCode::METHOD_NOT_ALLOWED)
@@ -44,28 +45,36 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-fn routes(prefix: &str) -> Router<Arc<App>> {
+fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
     let path = |path: &str| format!("{prefix}{path}");
-    Router::new()
-        .route(&path("/api/v1/write"), post(write::remote_write))
-        .route(&path("/api/v1/push"), post(write::remote_write))
-        .route(&path("/api/v1/receive"), post(write::remote_write))
-        .route(&path("/api/v1/import/prometheus"), post(write::import))
-        .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
-        .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
-        .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
-        .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
-        .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
-        .route(&path("/api/v1/metadata"), get(meta::metadata))
-        .route(&path("/api/v1/read"), post(read::remote_read))
-        .route(&path("/api/v1/query_exemplars"), get(status::exemplars).post(status::exemplars))
-        .route(&path("/api/v1/rules"), get(status::rules))
-        .route(&path("/api/v1/alerts"), get(status::alerts))
+    let mut router = Router::new()
         .route(&path("/api/v1/status/buildinfo"), get(status::buildinfo))
+        .route(&path("/api/v1/status/cluster"), get(status::cluster))
         .route(&path("/api/v1/admin/tsdb/seal"), post(admin::seal).put(admin::seal))
         .route(&path("/metrics"), get(status::metrics))
         .route(&path("/-/healthy"), get(status::healthy))
-        .route(&path("/-/ready"), get(status::ready))
+        .route(&path("/-/ready"), get(status::ready));
+    if role.takes_writes() {
+        router = router
+            .route(&path("/api/v1/write"), post(write::remote_write))
+            .route(&path("/api/v1/push"), post(write::remote_write))
+            .route(&path("/api/v1/receive"), post(write::remote_write))
+            .route(&path("/api/v1/import/prometheus"), post(write::import));
+    }
+    if role.answers_queries() {
+        router = router
+            .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
+            .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
+            .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
+            .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
+            .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
+            .route(&path("/api/v1/metadata"), get(meta::metadata))
+            .route(&path("/api/v1/read"), post(read::remote_read))
+            .route(&path("/api/v1/query_exemplars"), get(status::exemplars).post(status::exemplars))
+            .route(&path("/api/v1/rules"), get(status::rules))
+            .route(&path("/api/v1/alerts"), get(status::alerts));
+    }
+    router
 }
 
 /// Counts and times every request under the route that it matched, never under what the client typed.

@@ -31,8 +31,8 @@ pub async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Re
         |app| &app.queries,
         tenant,
         timeout,
-        move |node, context| {
-            let output = node.engine.instant(&*node.source, context, &query, time_ms)?;
+        move |reader, context| {
+            let output = reader.engine.instant(&*reader.source, context, &query, time_ms)?;
             Ok(render(output, limit))
         },
     );
@@ -65,8 +65,8 @@ pub async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Resp
         |app| &app.queries,
         tenant,
         timeout,
-        move |node, context| {
-            let output = node.engine.range(&*node.source, context, &query, start_ms, end_ms, step_ms)?;
+        move |reader, context| {
+            let output = reader.engine.range(&*reader.source, context, &query, start_ms, end_ms, step_ms)?;
             Ok(render(output, limit))
         },
     );

@@ -31,7 +31,9 @@ pub async fn remote_read(State(app): State<Arc<App>>, request: Request) -> Resul
         |app| &app.lookups,
         tenant,
         timeout,
-        move |node, context| remote_read::answer(&body, &*node.source, context, samples_max).map_err(ApiError::from),
+        move |reader, context| {
+            remote_read::answer(&body, &*reader.source, context, samples_max).map_err(ApiError::from)
+        },
     );
     let headers = [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
     Ok((headers, answer.await?).into_response())

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer;
 use super::error::ApiError;
 use crate::app::App;
+use crate::service::Service;
 
 /// The version of Prometheus whose API this is. Clients choose their requests by it.
 pub const API_VERSION: &str = "3.0.0";
@@ -47,11 +48,20 @@ pub async fn healthy() -> &'static str {
     "Marigram is healthy.\n"
 }
 
-/// `/-/ready`: the store is recovered.
+/// `/-/ready`: the role does its work.
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
-    match app.node() {
-        Some(_) => "Marigram is ready.\n".into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "Marigram is recovering its data.\n").into_response(),
+    match app.readiness() {
+        Ok(()) => "Marigram is ready.\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("Marigram is not ready: {reason}.\n")).into_response(),
+    }
+}
+
+/// `/api/v1/status/cluster`
+pub async fn cluster(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let status = tokio::task::spawn_blocking(move || app.service().map(Service::cluster_status)).await;
+    match status {
+        Ok(Some(status)) => Ok(answer::fixed(&status.to_string())),
+        _ => Err(ApiError::unavailable("the role has not started yet")),
     }
 }
 

@@ -9,7 +9,8 @@ use marigram_storage::model::tenant::TenantId;
 
 use super::admission::{Gate, Refused};
 use super::error::{ApiError, ErrorType};
-use crate::app::{App, Node};
+use crate::app::App;
+use crate::service::Reader;
 
 /// Cancels on drop: the task of a request is dropped when its connection closes.
 struct CancelOnDrop(Context);
@@ -32,11 +33,9 @@ pub async fn run<T: Send + 'static>(
     places: Places,
     tenant: TenantId,
     timeout: Duration,
-    work: impl FnOnce(&Node, &Context) -> Result<T, ApiError> + Send + 'static,
+    work: impl FnOnce(&Reader, &Context) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    if app.node().is_none() {
-        return Err(not_ready());
-    }
+    app.reader().map_err(ApiError::unavailable)?;
     let clock = Arc::clone(&app.env.clock);
     let context = Context::new(tenant, clock, Some(timeout), app.settings.query.memory_budget_bytes);
     let _guard = CancelOnDrop(context.clone());
@@ -47,11 +46,7 @@ pub async fn run<T: Send + 'static>(
     let app = Arc::clone(app);
     let job = tokio::task::spawn_blocking(move || {
         let _place = place;
-        work(app.node().ok_or_else(not_ready)?, &context)
+        work(app.reader().map_err(ApiError::unavailable)?, &context)
     });
     job.await.unwrap_or_else(|_| Err(ApiError::new(ErrorType::Internal, "the request failed unexpectedly")))
-}
-
-fn not_ready() -> ApiError {
-    ApiError::unavailable("the store is still being recovered")
 }

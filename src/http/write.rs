@@ -16,9 +16,10 @@ use marigram_storage::model::tenant::TenantId;
 use super::admission::Share;
 use super::error::WriteError;
 use super::request::{self, BodyError, media_type};
-use crate::app::{App, Node};
+use crate::app::App;
 use crate::ingest::exposition::{self, TextOptions};
 use crate::ingest::{DecodeError, Decoded, IngestLimits, TimeBounds, write_v1};
+use crate::service::Sink;
 
 /// How much a gzipped text is expected to grow; beyond it, decompression goes on in small steps.
 const GZIP_FACTOR: usize = 10;
@@ -98,9 +99,7 @@ async fn take(
     let (parts, body) = request.into_parts();
     let tenant =
         request::tenant(&parts.headers).map_err(|message| WriteError::new(StatusCode::BAD_REQUEST, message))?;
-    if app.node().is_none() {
-        return Err(WriteError::unavailable("the store is still being recovered"));
-    }
+    app.sink().map_err(WriteError::unavailable)?;
     let Some(slot) = app.writes.try_enter() else {
         return Err(WriteError::unavailable("too many writes are under way"));
     };
@@ -115,19 +114,19 @@ async fn take(
         })?;
     let job = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let node = app.node().ok_or_else(|| WriteError::unavailable("the store is still being recovered"))?;
+        let sink = app.sink().map_err(WriteError::unavailable)?;
         let decoded = decode(&app, tenant, body, &mut share)?;
-        store(&app, node, decoded)
+        store(&app, sink, decoded)
     });
     let panicked = |_| Err(WriteError::new(StatusCode::INTERNAL_SERVER_ERROR, "the write failed unexpectedly"));
     job.await.unwrap_or_else(panicked)
 }
 
 /// Stores what is good, then says what was not.
-fn store(app: &App, node: &Node, decoded: Decoded) -> Result<StatusCode, WriteError> {
+fn store(app: &App, sink: &dyn Sink, decoded: Decoded) -> Result<StatusCode, WriteError> {
     let Decoded { batch, refused, exemplars_ignored } = decoded;
     let samples = batch.samples.len() as u64;
-    if let Err(error) = node.db.append(batch) {
+    if let Err(error) = sink.append(batch) {
         app.check_poison();
         return Err(error.into());
     }
@@ -195,5 +194,5 @@ pub fn limits(app: &App) -> IngestLimits {
 
 /// Which timestamps are taken now.
 pub fn bounds(app: &App) -> TimeBounds {
-    TimeBounds::at(app.env.clock.now_ms(), app.settings.store.retention_ms)
+    TimeBounds::at(app.env.clock.now_ms(), app.settings.retention_ms)
 }

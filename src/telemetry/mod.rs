@@ -122,10 +122,14 @@ impl Telemetry {
         // Writing to a string cannot fail.
         let _ = text::encode(&mut open_metrics, &self.registry);
         let mut out = to_classic_text(&open_metrics);
-        if let Some(node) = app.node() {
-            store_metrics(&mut out, &node.db.stats(), node.db.poisoned().is_some());
+        if let Some(db) = app.store() {
+            store_metrics(&mut out, &db.stats(), db.poisoned().is_some());
         }
-        single(&mut out, "marigram_ready", "gauge", "Whether the store is recovered", u64::from(app.node().is_some()));
+        if let Some(service) = app.service() {
+            service.metrics(&mut out);
+        }
+        let ready = u64::from(app.readiness().is_ok());
+        single(&mut out, "marigram_ready", "gauge", "Whether the process does its work", ready);
         process::write(&mut out, self.started_ms);
         out
     }
@@ -154,7 +158,8 @@ fn store_metrics(out: &mut String, stats: &marigram_storage::db::DbStats, poison
     metric("poisoned", "gauge", "1 once a failed disk operation has stopped writes", u64::from(poisoned));
 }
 
-fn single(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+/// Writes a metric that has no labels.
+pub(crate) fn single(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
     let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
 }
 

@@ -1,14 +1,17 @@
 //! What a query carries through every layer: who asks, until when, and how much memory it may hold.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::model::tenant::TenantId;
 
-/// Carried by every call of a query. Cheap to clone; clones share the cancel flag and the budget.
+/// Carried by every call of a query. Cheap to clone; clones share the cancel flag, the budget and the warnings.
 #[derive(Clone, Debug)]
 pub struct Context {
     tenant: TenantId,
@@ -16,6 +19,8 @@ pub struct Context {
     deadline: Option<Duration>,
     cancelled: Arc<AtomicBool>,
     budget: Arc<Budget>,
+    partial: bool,
+    warnings: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Context {
@@ -23,7 +28,49 @@ impl Context {
     pub fn new(tenant: TenantId, clock: Arc<dyn Clock>, timeout: Option<Duration>, budget_bytes: u64) -> Self {
         let deadline = timeout.map(|t| clock.monotonic().saturating_add(t));
         let budget = Arc::new(Budget { limit_bytes: budget_bytes, used_bytes: AtomicU64::new(0) });
-        Context { tenant, clock, deadline, cancelled: Arc::new(AtomicBool::new(false)), budget }
+        Context {
+            tenant,
+            clock,
+            deadline,
+            cancelled: Arc::new(AtomicBool::new(false)),
+            budget,
+            partial: false,
+            warnings: Arc::default(),
+        }
+    }
+
+    /// Lets an answer be short: what is missing becomes a warning instead of an error.
+    #[must_use]
+    pub fn allow_partial(self) -> Self {
+        Context { partial: true, ..self }
+    }
+
+    /// An answer that would be short for this reason: a warning where that is allowed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where it is not.
+    pub fn incomplete(&self, reason: impl Into<String>) -> Result<()> {
+        let reason = reason.into();
+        if !self.partial {
+            return Err(Error::Unavailable(reason));
+        }
+        self.warnings.lock().insert(reason);
+        Ok(())
+    }
+
+    /// What was missing so far, each reason once.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().iter().cloned().collect()
+    }
+
+    /// Time that is left; `None`: for ever.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_sub(self.clock.monotonic()))
+    }
+
+    /// Bytes of the budget that are not reserved.
+    pub fn budget_left(&self) -> u64 {
+        self.budget.limit_bytes.saturating_sub(self.budget.used_bytes.load(Ordering::Relaxed))
     }
 
     /// Whose data is asked for.

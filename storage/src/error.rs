@@ -65,6 +65,9 @@ pub enum Error {
     /// Too much is in memory or under way.
     #[error("overloaded: {0}")]
     Overloaded(String),
+    /// Whoever would have to answer or to store cannot now: no quorum, no member list, no bucket.
+    #[error("{0}")]
+    Unavailable(String),
     /// The query reached a limit.
     #[error("{0}")]
     Limit(String),
@@ -88,7 +91,9 @@ impl Error {
         match self {
             Error::Disk { .. } | Error::UnknownVersion { .. } => ErrorKind::Internal,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
-            Error::Poisoned(_) | Error::DiskFull { .. } | Error::Overloaded(_) => ErrorKind::Unavailable,
+            Error::Poisoned(_) | Error::DiskFull { .. } | Error::Overloaded(_) | Error::Unavailable(_) => {
+                ErrorKind::Unavailable
+            }
             Error::Limit(_) => ErrorKind::LimitExceeded,
             Error::BadInput(_) => ErrorKind::BadInput,
             Error::Timeout => ErrorKind::Timeout,

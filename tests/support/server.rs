@@ -59,12 +59,12 @@ impl TestServer {
         let data_dir = ["--data-dir", data.to_str().unwrap()];
         let cli = Cli::try_parse_from(fixed.iter().chain(&data_dir).chain(flags)).unwrap();
         let Command::Single(args) = cli.command else { unreachable!("single was asked for") };
-        let settings = Settings { maintenance_interval: None, ..Settings::from_args(*args).unwrap() };
+        let settings = Settings { maintenance_interval: None, ..Settings::single(*args).unwrap() };
         let clock = Arc::new(ManualClock::new(START_MS));
         let random = Arc::new(SeededRandom::new(7));
         let env = Env { clock: Arc::clone(&clock) as _, random, disk: Arc::new(RealDisk) };
         let server = Server::start(settings, env).unwrap();
-        server.wait_ready().unwrap();
+        server.wait_started().unwrap();
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         TestServer { server, clock, agent, _dir: dir }
     }

@@ -3,7 +3,7 @@
 //! 1. Take the partitions of the head, resolve the matchers in its index, and only then take the list of blocks: the
 //!    direction in which data moves. What leaves the head in between is in both, and joined; what had left its index
 //!    before is in a block that the list already has.
-//! 2. Resolve the matchers in each block. All entries (id after `drop_labels`, source, number) are sorted by id.
+//! 2. Resolve the matchers in each block. All entries (id after `drop_labels`, dropped labels, place) are sorted by id.
 //! 3. Yield batch by batch: for each series the chunks of all sources.
 
 use std::sync::Arc;
@@ -26,9 +26,9 @@ const RESERVE_STEP_BYTES: usize = 64 << 10;
 struct Entry {
     /// Of the labels after `drop_labels`.
     id: SeriesId,
-    /// Of all labels.
-    full_id: SeriesId,
     labels: Labels,
+    /// The dropped labels.
+    replica: Labels,
     place: Place,
 }
 
@@ -69,7 +69,7 @@ impl Db {
             block_entries(&blocks, index, request, &mut entries)?;
         }
         let Entries { mut list, reservations, .. } = entries;
-        list.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.full_id.cmp(&b.full_id)));
+        list.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| a.replica.cmp(&b.replica)));
         Ok(Box::new(Stream {
             context: context.clone(),
             partitions,
@@ -129,12 +129,14 @@ impl<'a> Entries<'a> {
 
 impl Entry {
     fn new(labels: Labels, drop_labels: &[String], full_id: Option<SeriesId>, place: Place) -> Self {
-        let full_id = full_id.unwrap_or_else(|| labels.id());
-        if drop_labels.is_empty() {
-            return Entry { id: full_id, full_id, labels, place };
+        let dropped = |name: &str| drop_labels.iter().any(|drop| drop == name);
+        if !labels.iter().any(|(name, _)| dropped(name)) {
+            let id = full_id.unwrap_or_else(|| labels.id());
+            return Entry { id, labels, replica: Labels::default(), place };
         }
-        let labels = labels.without(|name| drop_labels.iter().any(|drop| drop == name));
-        Entry { id: labels.id(), full_id, labels, place }
+        let replica = labels.without(|name| !dropped(name));
+        let labels = labels.without(dropped);
+        Entry { id: labels.id(), labels, replica, place }
     }
 }
 
@@ -163,15 +165,15 @@ impl Stream {
         }
     }
 
-    /// The next series: all entries of one full id.
+    /// The next series: all entries of one id and replica.
     fn next_series(&mut self) -> Result<Option<SelectedSeries>> {
         let Some(first) = self.entries.next() else { return Ok(None) };
         let mut chunks = self.chunks(&first.place)?;
-        while let Some(more) = self.entries.next_if(|entry| entry.id == first.id && entry.full_id == first.full_id) {
+        while let Some(more) = self.entries.next_if(|entry| entry.id == first.id && entry.replica == first.replica) {
             chunks.extend(self.chunks(&more.place)?);
         }
         chunks.sort_by_key(|chunk| chunk.min_ms);
-        Ok(Some(SelectedSeries { id: first.id, labels: first.labels, chunks }))
+        Ok(Some(SelectedSeries { id: first.id, labels: first.labels, replica: first.replica, chunks }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod labels;
 pub mod matcher;
+pub mod member;
 pub mod regex;
 pub mod sample;
 pub mod tenant;

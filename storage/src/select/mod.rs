@@ -1,4 +1,4 @@
-//! What a select yields: batches of series with their encoded chunks, in ascending order of the series id.
+//! What a select yields: batches of series with their encoded chunks, in ascending order of the series id, then of the replica.
 
 mod decode;
 
@@ -27,14 +27,16 @@ pub struct EncodedChunk {
     pub bytes: Bytes,
 }
 
-/// One series of a batch.
+/// One series of a batch. Within a stream they ascend by `(id, replica)`, each pair at most once.
 #[derive(Clone, Debug)]
 pub struct SelectedSeries {
-    /// The id of `labels`; ascending within a stream.
+    /// The id of `labels`.
     pub id: SeriesId,
     /// The labels after the request's `drop_labels` were taken away. Where labels were dropped, neighbours in the
-    /// stream may be equal.
+    /// stream may have the same.
     pub labels: Labels,
+    /// The labels that were dropped: which replica of the series this is. Empty where nothing was dropped.
+    pub replica: Labels,
     /// All chunks that overlap the range, in ascending order of `min_ms`. Chunks may hold samples outside of the range.
     pub chunks: Vec<EncodedChunk>,
 }
@@ -42,7 +44,7 @@ pub struct SelectedSeries {
 /// Series, and the memory that they hold out of the query's budget.
 #[derive(Debug)]
 pub struct SeriesBatch {
-    /// Ascending by id.
+    /// Ascending by `(id, replica)`.
     pub series: Vec<SelectedSeries>,
     /// Given back when the batch is dropped.
     pub reservation: Reservation,

@@ -1,0 +1,101 @@
+//! `marigram single`: all roles in one process, over one store. Its data directory is its own bucket.
+//!
+//! 1. The store thread opens the data directory and recovers it; then requests are served.
+//! 2. It looks every few seconds for due work: sealing, retention, cutting the log.
+//! 3. The self-scrape thread stores the own metrics.
+
+use std::sync::Arc;
+
+use marigram_storage::Result;
+use marigram_storage::db::Db;
+use marigram_storage::write::WriteBatch;
+
+use crate::app::{App, Event, Failure};
+use crate::background::{Background, StopFlag};
+use crate::fanout::Local;
+use crate::scrape;
+use crate::service::{Reader, Service, Sink};
+
+/// The one process.
+struct Single {
+    db: Arc<Db>,
+    reader: Reader,
+}
+
+/// Starts the threads.
+pub(crate) fn start(background: &mut Background) -> Result<(), String> {
+    background.spawn("store", keep_store)?;
+    if background.app().settings.self_scrape_interval.is_some() {
+        let instance = background.http_addr().to_string();
+        background.spawn("self-scrape", move |app, stop| keep_scraping(app, stop, &instance))?;
+    }
+    Ok(())
+}
+
+impl Sink for Single {
+    fn append(&self, batch: WriteBatch) -> Result<()> {
+        self.db.append(batch)
+    }
+}
+
+impl Service for Single {
+    fn readiness(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn sink(&self) -> Option<&dyn Sink> {
+        Some(self)
+    }
+
+    fn reader(&self) -> Option<&Reader> {
+        Some(&self.reader)
+    }
+
+    fn store(&self) -> Option<&Arc<Db>> {
+        Some(&self.db)
+    }
+
+    fn seal(&self) -> Result<()> {
+        self.db.seal()
+    }
+
+    fn cluster_status(&self) -> serde_json::Value {
+        serde_json::json!({ "role": "single" })
+    }
+}
+
+/// Opens the store, then looks for due work until it is time to end.
+fn keep_store(app: &Arc<App>, stop: &StopFlag) {
+    let db = match Db::open(app.settings.data_dir.clone(), app.env.clone(), app.settings.store.clone()) {
+        Ok(db) => Arc::new(db),
+        Err(error) => return app.tell(Event::Failed(Failure::Open(error))),
+    };
+    let reader = Reader { source: Arc::new(Local(Arc::clone(&db))), engine: app.new_engine() };
+    app.serve(Arc::new(Single { db: Arc::clone(&db), reader }));
+    maintain(app, &db, stop);
+}
+
+/// Looks for due work of a store until it is time to end.
+pub(crate) fn maintain(app: &App, db: &Db, stop: &StopFlag) {
+    let Some(interval) = app.settings.maintenance_interval else { return };
+    while !stop.wait(interval) {
+        if let Err(error) = db.maintain() {
+            tracing::error!(%error, "maintenance failed and will be tried again");
+        }
+        app.check_poison();
+    }
+}
+
+fn keep_scraping(app: &App, stop: &StopFlag, instance: &str) {
+    let Some(interval) = app.settings.self_scrape_interval else { return };
+    loop {
+        if let Ok(sink) = app.sink()
+            && let Err(error) = scrape::once(app, sink, instance)
+        {
+            tracing::warn!(%error, "the own metrics were not stored");
+        }
+        if stop.wait(interval) {
+            return;
+        }
+    }
+}
