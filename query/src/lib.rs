@@ -10,6 +10,7 @@ mod engine_test;
 pub mod error;
 mod eval;
 pub mod json;
+pub mod merge;
 mod names;
 pub mod number;
 pub mod parse;

@@ -137,7 +137,7 @@ impl Source for Memory {
     }
 }
 
-fn encoded(samples: &[(i64, f64)]) -> EncodedChunk {
+pub(crate) fn encoded(samples: &[(i64, f64)]) -> EncodedChunk {
     let mut builder = ChunkBuilder::default();
     for (time_ms, value) in samples {
         builder.push(*time_ms, *value);

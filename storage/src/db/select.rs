@@ -187,8 +187,7 @@ impl SeriesStream for Stream {
             if next.chunks.is_empty() {
                 continue;
             }
-            bytes += size_of::<SelectedSeries>() + next.labels.as_bytes().len();
-            bytes += next.chunks.iter().map(|c| size_of::<EncodedChunk>() + c.bytes.len()).sum::<usize>();
+            bytes += next.held_bytes();
             series.push(next);
         }
         if series.is_empty() {

@@ -41,6 +41,14 @@ pub struct SelectedSeries {
     pub chunks: Vec<EncodedChunk>,
 }
 
+impl SelectedSeries {
+    /// About what it takes in memory; what a batch reserves for it.
+    pub fn held_bytes(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| size_of::<EncodedChunk>() + chunk.bytes.len()).sum::<usize>();
+        size_of::<SelectedSeries>() + self.labels.as_bytes().len() + chunks
+    }
+}
+
 /// Series, and the memory that they hold out of the query's budget.
 #[derive(Debug)]
 pub struct SeriesBatch {
