@@ -4,6 +4,7 @@
 pub mod allocator;
 pub mod app;
 pub mod background;
+pub mod bucket;
 pub mod calendar;
 pub mod config;
 pub mod fanout;

@@ -5,6 +5,7 @@
 //! objects only, and one of several writers wins. A listing fsyncs the directory before it reads it: a name that another
 //! writer made but had not yet made durable must not be acted upon and then be lost.
 
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,6 +101,10 @@ impl Bucket for DirectoryBucket {
 
     fn get(&self, key: &str) -> Result<Option<Bytes>> {
         self.disk.read(&self.path(key)?)
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+        self.disk.read_range(&self.path(key)?, range)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {

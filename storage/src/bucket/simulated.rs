@@ -3,6 +3,7 @@
 //! time, and at each call on the bucket the seed says who goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -149,6 +150,14 @@ impl Bucket for SimulatedBucket {
     fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let state = self.wait_for_turn();
         if Self::fault(&state) { Err(lost()) } else { Ok(state.objects.get(key).cloned()) }
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+        let whole = self.get(key)?;
+        Ok(whole.map(|bytes| {
+            let end = (range.end as usize).min(bytes.len());
+            bytes.slice((range.start as usize).min(end)..end)
+        }))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {

@@ -7,6 +7,7 @@ pub use real::RealDisk;
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
     /// The whole file; `Ok(None)` if there is none.
     fn read(&self, path: &Path) -> Result<Option<Bytes>>;
+    /// The bytes of `range` of a file, fewer where the file ends before; `Ok(None)` if there is none.
+    fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Option<Bytes>>;
     /// The whole of a file that will never change, memory-mapped where the disk can.
     fn map(&self, path: &Path) -> Result<Bytes>;
     /// The entries of a directory, sorted by name; none if the directory does not exist.

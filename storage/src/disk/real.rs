@@ -2,7 +2,8 @@
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -46,6 +47,21 @@ impl Disk for RealDisk {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(failed("read", path, e)),
         }
+    }
+
+    fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Option<Bytes>> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failed("open", path, e)),
+        };
+        let size_bytes = file.metadata().map_err(|e| failed("stat", path, e))?.len();
+        let wanted_bytes = range.end.min(size_bytes).saturating_sub(range.start);
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted_bytes).unwrap_or(0));
+        file.seek(SeekFrom::Start(range.start))
+            .and_then(|_| file.take(wanted_bytes).read_to_end(&mut bytes))
+            .map_err(|e| failed("read", path, e))?;
+        Ok(Some(bytes.into()))
     }
 
     fn map(&self, path: &Path) -> Result<Bytes> {

@@ -228,6 +228,14 @@ impl Disk for SimDisk {
         Ok(state.names.get(path).and_then(|inode| state.files.get(inode)).map(|f| Bytes::from(f.live.clone())))
     }
 
+    fn read_range(&self, path: &Path, range: std::ops::Range<u64>) -> Result<Option<Bytes>> {
+        let whole = self.read(path)?;
+        Ok(whole.map(|bytes| {
+            let end = (range.end as usize).min(bytes.len());
+            bytes.slice((range.start as usize).min(end)..end)
+        }))
+    }
+
     fn map(&self, path: &Path) -> Result<Bytes> {
         self.read(path)?.ok_or_else(|| failed("map", path, "no such file"))
     }

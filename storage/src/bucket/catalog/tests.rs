@@ -117,6 +117,9 @@ fn a_put_whose_answer_is_lost_counts_once() {
         fn get(&self, key: &str) -> crate::Result<Option<Bytes>> {
             self.0.get(key)
         }
+        fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> crate::Result<Option<Bytes>> {
+            self.0.get_range(key, range)
+        }
         fn list(&self, prefix: &str) -> crate::Result<Vec<crate::bucket::ObjectMeta>> {
             self.0.list(prefix)
         }
