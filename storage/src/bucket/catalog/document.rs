@@ -1,5 +1,7 @@
 //! The document of a catalog.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ulid::Ulid;
@@ -8,6 +10,7 @@ use super::ANCESTORS_MAX;
 use crate::block::{BlockMeta, parse_ulid};
 use crate::error::{Error, Result};
 use crate::format::json;
+use crate::model::member::{Member, MemberList, QUERY_TIMEOUT_MAX_MS};
 use crate::model::time::TimeRange;
 
 const FORMAT: &str = "marigram-catalog";
@@ -24,6 +27,8 @@ pub struct Catalog {
     pub ancestors: Vec<u128>,
     /// The writer's clock, milliseconds since the Unix epoch.
     pub created_ms: i64,
+    /// Number of the catalog that last changed anything in the list of members: the number of that list. 0: there was none.
+    pub members_number: u64,
     /// What it says.
     pub contents: Contents,
 }
@@ -39,6 +44,11 @@ pub struct Contents {
     pub query_timeout_max_ms: Option<u64>,
     /// The blocks that count, ascending by ULID.
     pub blocks: Vec<CatalogBlock>,
+    /// The storage nodes, ascending by name; each name and each disk once. With members there are a cluster id and a
+    /// replication factor of at least 1.
+    pub members: Vec<Member>,
+    /// Names of the members that no quorum of the others is known to have heard of; they take no writes yet.
+    pub joining: BTreeSet<String>,
 }
 
 /// A block that counts.
@@ -86,10 +96,28 @@ struct Document {
     replication_factor: Option<u32>,
     query_timeout_max_ms: Option<u64>,
     blocks: Vec<BlockLine>,
-    members: Vec<Value>,
+    /// Absent in catalogs that were written before there were members.
+    #[serde(default)]
+    members_number: u64,
+    members: Vec<MemberLine>,
     tombstones: Vec<Value>,
     pins: Vec<Value>,
     condemned: Vec<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberLine {
+    node_name: String,
+    disk_id: String,
+    zone: String,
+    state: MemberState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum MemberState {
+    Joining,
+    Active,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,7 +135,8 @@ struct BlockLine {
 impl Catalog {
     /// The state before the first catalog.
     pub fn none() -> Self {
-        Catalog { number: 0, commit: 0, ancestors: Vec::new(), created_ms: 0, contents: Contents::default() }
+        let contents = Contents::default();
+        Catalog { number: 0, commit: 0, ancestors: Vec::new(), created_ms: 0, members_number: 0, contents }
     }
 
     /// The catalog that would follow this one.
@@ -116,12 +145,32 @@ impl Catalog {
         if let Some(pair) = contents.blocks.windows(2).find(|pair| pair[0].ulid == pair[1].ulid) {
             return Err(Error::BadInput(format!("block {} would be in the catalog twice", pair[0].ulid)));
         }
+        contents.members.sort_unstable();
+        check_members(&contents).map_err(|why| Error::BadInput(format!("the catalog would be wrong: {why}")))?;
         let mut ancestors = Vec::with_capacity(ANCESTORS_MAX);
         if self.number > 0 {
             ancestors.push(self.commit);
             ancestors.extend(self.ancestors.iter().take(ANCESTORS_MAX - 1));
         }
-        Ok(Catalog { number: self.number.saturating_add(1), commit, ancestors, created_ms, contents })
+        let number = self.number.saturating_add(1);
+        let members_number = if self.contents.same_list(&contents) { self.members_number } else { number };
+        Ok(Catalog { number, commit, ancestors, created_ms, members_number, contents })
+    }
+
+    /// The list of members as nodes are told it; `None` before there is a cluster with members. Its number is that of the
+    /// catalog that last changed it, so that commits of blocks give nobody a new list to learn.
+    pub fn member_list(&self) -> Option<MemberList> {
+        let contents = &self.contents;
+        if contents.members.is_empty() {
+            return None;
+        }
+        Some(MemberList {
+            catalog_number: self.members_number,
+            cluster_id: contents.cluster_id?,
+            replication_factor: contents.replication_factor.filter(|copies| *copies > 0)?,
+            members: contents.members.clone(),
+            query_timeout_max_ms: contents.query_timeout_max_ms.unwrap_or(QUERY_TIMEOUT_MAX_MS),
+        })
     }
 
     /// Whether a commit is this catalog or one of those that it was made from.
@@ -154,7 +203,8 @@ impl Catalog {
             replication_factor: self.contents.replication_factor,
             query_timeout_max_ms: self.contents.query_timeout_max_ms,
             blocks: blocks.collect(),
-            members: Vec::new(),
+            members_number: self.members_number,
+            members: self.contents.members.iter().map(|member| self.contents.line(member)).collect(),
             tombstones: Vec::new(),
             pins: Vec::new(),
             condemned: Vec::new(),
@@ -168,29 +218,88 @@ impl Catalog {
     /// [`Error::Corrupt`], or [`Error::UnknownVersion`].
     pub fn decode(what: &str, bytes: &[u8]) -> Result<Self> {
         let document: Document = json::open(what, FORMAT, VERSION, bytes)?;
-        let unused = [&document.members, &document.tombstones, &document.pins, &document.condemned];
+        let unused = [&document.tombstones, &document.pins, &document.condemned];
         if unused.iter().any(|list| !list.is_empty()) {
-            let what = format!("{what}, which lists members, tombstones, pins or condemned blocks,");
+            let what = format!("{what}, which lists tombstones, pins or condemned blocks,");
             return Err(Error::UnknownVersion { what, version: VERSION });
         }
         let damaged = |detail: &str| Error::corrupt(what, detail);
         let id = |text: &String| parse_id(text).ok_or_else(|| damaged("a commit or cluster id is malformed"));
         let blocks = document.blocks.into_iter().map(|line| line.read().ok_or_else(|| damaged("a block is malformed")));
+        let joining = document.members.iter().filter(|line| line.state == MemberState::Joining);
+        let joining = joining.map(|line| line.node_name.clone()).collect();
+        let members =
+            document.members.into_iter().map(|line| line.read().ok_or_else(|| damaged("a member is malformed")));
         let contents = Contents {
             cluster_id: document.cluster_id.as_ref().map(id).transpose()?,
             replication_factor: document.replication_factor,
             query_timeout_max_ms: document.query_timeout_max_ms,
             blocks: blocks.collect::<Result<_>>()?,
+            members: members.collect::<Result<_>>()?,
+            joining,
         };
         if !contents.blocks.is_sorted_by(|a, b| a.ulid < b.ulid) {
             return Err(damaged("the blocks are not in order"));
         }
+        check_members(&contents).map_err(damaged)?;
         let ancestors = document.ancestors.iter().map(id).collect::<Result<Vec<_>>>()?;
         if document.number == 0 || ancestors.len() > ANCESTORS_MAX {
             return Err(damaged("it has number 0, or too many ancestors"));
         }
-        let (number, created_ms) = (document.number, document.created_ms);
-        Ok(Catalog { number, commit: id(&document.commit)?, ancestors, created_ms, contents })
+        let (number, created_ms, members_number) = (document.number, document.created_ms, document.members_number);
+        if members_number > number || (members_number == 0 && !contents.members.is_empty()) {
+            return Err(damaged("the number of its list of members is not that of a catalog up to it"));
+        }
+        Ok(Catalog { number, commit: id(&document.commit)?, ancestors, created_ms, members_number, contents })
+    }
+}
+
+impl Contents {
+    /// Whether both tell nodes the same list of members.
+    fn same_list(&self, other: &Contents) -> bool {
+        self.cluster_id == other.cluster_id
+            && self.replication_factor == other.replication_factor
+            && self.query_timeout_max_ms == other.query_timeout_max_ms
+            && self.members == other.members
+    }
+
+    fn line(&self, member: &Member) -> MemberLine {
+        let joining = self.joining.contains(&member.node_name);
+        MemberLine {
+            node_name: member.node_name.clone(),
+            disk_id: format!("{:032x}", member.disk_id),
+            zone: member.zone.clone(),
+            state: if joining { MemberState::Joining } else { MemberState::Active },
+        }
+    }
+}
+
+/// What must hold of the members before a catalog is written, and after one was read.
+fn check_members(contents: &Contents) -> Result<(), &'static str> {
+    let members = &contents.members;
+    if members.iter().any(|member| member.node_name.is_empty()) {
+        return Err("a member has no name");
+    }
+    if !members.is_sorted_by(|a, b| a.node_name < b.node_name) {
+        return Err("the members are not in order of distinct names");
+    }
+    let disks: BTreeSet<u128> = members.iter().map(|member| member.disk_id).collect();
+    if disks.len() != members.len() {
+        return Err("two members have one disk");
+    }
+    if !contents.joining.iter().all(|name| members.iter().any(|member| member.node_name == *name)) {
+        return Err("who joins is no member");
+    }
+    let of_cluster = contents.cluster_id.is_some() && contents.replication_factor.is_some_and(|copies| copies > 0);
+    match members.is_empty() || of_cluster {
+        true => Ok(()),
+        false => Err("there are members without a cluster id or a replication factor"),
+    }
+}
+
+impl MemberLine {
+    fn read(self) -> Option<Member> {
+        Some(Member { node_name: self.node_name, disk_id: parse_id(&self.disk_id)?, zone: self.zone })
     }
 }
 

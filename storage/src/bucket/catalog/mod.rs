@@ -5,7 +5,7 @@ mod document;
 mod store;
 
 pub use document::{Catalog, CatalogBlock, Contents};
-pub use store::CatalogStore;
+pub use store::{Attempt, CatalogStore, Outcome};
 
 /// So many commit ids of ancestors does a catalog carry.
 const ANCESTORS_MAX: usize = 1000;

@@ -10,6 +10,10 @@
 //!
 //! Ids of earlier rounds count too: a put that seemed to fail may have arrived later. It cannot count twice, since a
 //! number is only taken once, and the caller computes every round from what is there.
+//!
+//! Who did not win must know whether that is final, before it removes what its catalog would have named: a put that
+//! failed may still be under way. It can do nothing any more once a catalog of its number, or a higher one, is there
+//! without its id: [`Attempt::is_over`].
 
 use std::sync::Arc;
 
@@ -26,6 +30,49 @@ const DIGITS: usize = 20;
 const PUT_FAILURES_MAX: u32 = 4;
 /// The newest catalog cannot vanish unless a thousand followed; a reader that sees this repeatedly gives up.
 const READ_ATTEMPTS_MAX: u32 = 4;
+
+/// How a commit went.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What came of it.
+    pub outcome: Result<Outcome>,
+    /// The highest number that it tried to put; 0: none.
+    tried_number: u64,
+    /// The ids that it drew.
+    drawn: Vec<u128>,
+}
+
+/// What came of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in this catalog, which is the newest.
+    Won(Catalog),
+    /// There was nothing to do after this catalog, which is the newest.
+    Nothing(Catalog),
+}
+
+impl Attempt {
+    /// Whether `newest` includes the commit.
+    pub fn is_in(&self, newest: &Catalog) -> bool {
+        self.drawn.iter().any(|id| newest.includes(*id))
+    }
+
+    /// The highest number that it tried to put; 0: none.
+    pub fn tried_number(&self) -> u64 {
+        self.tried_number
+    }
+
+    /// Whether it never tried to put anything.
+    pub fn is_idle(&self) -> bool {
+        self.drawn.is_empty()
+    }
+
+    /// Whether `newest`, which does not include the commit, shows that it never will be included: none of its puts can
+    /// still arrive.
+    pub fn is_over(&self, newest: &Catalog) -> bool {
+        self.tried_number <= newest.number && !self.is_in(newest)
+    }
+}
 
 /// The catalogs of a bucket. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,20 +110,38 @@ impl CatalogStore {
     /// # Errors
     /// The error of `change`. The bucket's; then the change may have happened, or happen later.
     pub fn commit(&self, mut change: impl FnMut(&Contents) -> Result<Option<Contents>>) -> Result<Catalog> {
-        let mut drawn = Vec::new();
+        match self.attempt(|catalog| change(&catalog.contents)).outcome? {
+            Outcome::Won(catalog) | Outcome::Nothing(catalog) => Ok(catalog),
+        }
+    }
+
+    /// Like [`CatalogStore::commit`], for who must know afterwards whether the change can still happen.
+    pub fn attempt(&self, change: impl FnMut(&Catalog) -> Result<Option<Contents>>) -> Attempt {
+        let mut attempt = Attempt { outcome: Err(Error::Cancelled), tried_number: 0, drawn: Vec::new() };
+        attempt.outcome = self.run(&mut attempt, change);
+        attempt
+    }
+
+    fn run(
+        &self,
+        attempt: &mut Attempt,
+        mut change: impl FnMut(&Catalog) -> Result<Option<Contents>>,
+    ) -> Result<Outcome> {
         let mut failures = 0;
         let mut current = self.load()?.unwrap_or_else(Catalog::none);
         loop {
-            let Some(contents) = change(&current.contents)? else {
-                return Ok(current);
+            let Some(contents) = change(&current)? else {
+                return Ok(Outcome::Nothing(current));
             };
             let id = self.env.random.next_u128();
-            drawn.push(id);
             let next = current.next(id, self.env.clock.now_ms(), contents)?;
-            let outcome = self.bucket.put_if_absent(&key(next.number), next.encode()?.into());
+            let bytes = next.encode()?.into();
+            attempt.drawn.push(id);
+            attempt.tried_number = attempt.tried_number.max(next.number);
+            let outcome = self.bucket.put_if_absent(&key(next.number), bytes);
             let newest = self.load()?.unwrap_or_else(Catalog::none);
-            if drawn.iter().any(|id| newest.includes(*id)) {
-                return Ok(newest);
+            if attempt.is_in(&newest) {
+                return Ok(Outcome::Won(newest));
             }
             failures = if outcome.is_err() { failures + 1 } else { 0 };
             match outcome {

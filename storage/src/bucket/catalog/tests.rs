@@ -12,6 +12,7 @@ use crate::bucket::simulated::World;
 use crate::bucket::suite::{directory, env};
 use crate::bucket::{Bucket, DirectoryBucket};
 use crate::error::Error;
+use crate::model::member::Member;
 use crate::model::time::TimeRange;
 
 fn block(ulid: u128) -> CatalogBlock {
@@ -213,6 +214,70 @@ fn a_catalog_with_what_this_version_ignores_is_refused() {
     let body = text.rsplit_once(",\"crc32c\"").unwrap().0.replace("\"tombstones\":[]", "\"tombstones\":[{}]");
     let sealed = format!("{body},\"crc32c\":\"{:08x}\"}}\n", crc32c::crc32c(body.as_bytes()));
     assert!(matches!(Catalog::decode("c", sealed.as_bytes()), Err(Error::UnknownVersion { .. })));
+}
+
+fn member(name: &str, disk_id: u128) -> Member {
+    Member { node_name: name.into(), disk_id, zone: "z\"1".into() }
+}
+
+fn cluster(members: &[Member], joining: &[&str]) -> Contents {
+    Contents {
+        cluster_id: Some(7),
+        replication_factor: Some(2),
+        members: members.to_vec(),
+        joining: joining.iter().map(|name| (*name).to_owned()).collect(),
+        ..Contents::default()
+    }
+}
+
+#[test]
+fn members_come_back_in_order_and_their_list_has_the_number_of_its_last_change() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = store_in(temp.path());
+    let first = store.commit(adding(1)).unwrap();
+    assert_eq!((first.member_list(), first.members_number), (None, 0));
+    let two = [member("b", 2), member("a", 1)];
+    let second = store.commit(|c| Ok(Some(Contents { blocks: c.blocks.clone(), ..cluster(&two, &["b"]) }))).unwrap();
+    assert_eq!(store.load().unwrap().unwrap(), second);
+    let list = second.member_list().unwrap();
+    assert_eq!((list.catalog_number, list.cluster_id, list.replication_factor), (2, 7, 2));
+    assert_eq!(list.members, [member("a", 1), member("b", 2)]);
+    assert_eq!(list.query_timeout_max_ms, 120_000);
+    assert_eq!(second.contents.joining.iter().collect::<Vec<_>>(), ["b"]);
+    // Blocks, and who is joining, change nothing in what nodes are told.
+    store.commit(adding(2)).unwrap();
+    let fourth = store.commit(|c| Ok(Some(Contents { joining: BTreeSet::new(), ..c.clone() }))).unwrap();
+    assert_eq!((fourth.number, fourth.member_list().unwrap()), (4, list));
+    let fifth = store.commit(|c| Ok(Some(Contents { query_timeout_max_ms: Some(5), ..c.clone() }))).unwrap();
+    assert_eq!(fifth.member_list().unwrap().catalog_number, 5);
+    assert_eq!(store.load().unwrap().unwrap(), fifth);
+}
+
+#[test]
+fn members_that_contradict_each_other_are_neither_written_nor_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = store_in(temp.path());
+    let good = cluster(&[member("a", 1), member("b", 2)], &[]);
+    let wrong = [
+        (cluster(&[member("a", 1), member("a", 2)], &[]), "distinct names"),
+        (cluster(&[member("a", 1), member("b", 1)], &[]), "one disk"),
+        (cluster(&[member("", 1)], &[]), "no name"),
+        (cluster(&[member("a", 1)], &["b"]), "no member"),
+        (Contents { cluster_id: None, ..good.clone() }, "without a cluster id"),
+        (Contents { replication_factor: Some(0), ..good.clone() }, "replication factor"),
+    ];
+    for (contents, why) in wrong {
+        let said = store.commit(|_| Ok(Some(contents.clone()))).unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+        let unchecked = Catalog { number: 1, members_number: 1, contents, ..Catalog::none() };
+        let said = Catalog::decode("c", &unchecked.encode().unwrap()).unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+    }
+    for members_number in [0, 2] {
+        let lies = Catalog { number: 1, members_number, contents: good.clone(), ..Catalog::none() };
+        assert!(matches!(Catalog::decode("c", &lies.encode().unwrap()), Err(Error::Corrupt { .. })));
+    }
+    assert_eq!(store.load().unwrap(), None);
 }
 
 #[test]
