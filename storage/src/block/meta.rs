@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use super::{CHUNKS_FILE, INDEX_FILE, META_FILE};
 use crate::error::{Error, Result};
 use crate::format::json;
 use crate::model::time::TimeRange;
@@ -53,6 +54,9 @@ struct Document {
 }
 
 impl BlockMeta {
+    /// The files of a block, by name; the description, without which the others mean nothing, last.
+    pub const FILES: [&str; 3] = [CHUNKS_FILE, INDEX_FILE, META_FILE];
+
     /// The bytes of the file.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let document = Document {

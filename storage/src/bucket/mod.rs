@@ -56,6 +56,6 @@ pub trait Bucket: Send + Sync + fmt::Debug {
 #[cfg(test)]
 mod promises;
 #[cfg(test)]
-mod simulated;
+pub(crate) mod simulated;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;

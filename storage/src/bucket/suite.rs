@@ -11,13 +11,13 @@ use super::{Bucket, DirectoryBucket};
 use crate::disk::RealDisk;
 use crate::env::{Env, ManualClock, SeededRandom};
 
-pub(super) fn env(seed: u64) -> (Env, Arc<ManualClock>) {
+pub(crate) fn env(seed: u64) -> (Env, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(1_000_000));
     let env = Env { clock: clock.clone(), random: Arc::new(SeededRandom::new(seed << 32)), disk: Arc::new(RealDisk) };
     (env, clock)
 }
 
-pub(super) fn directory(root: &Path) -> DirectoryBucket {
+pub(crate) fn directory(root: &Path) -> DirectoryBucket {
     DirectoryBucket::open(&env(1).0, root).unwrap()
 }
 
