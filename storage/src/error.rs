@@ -80,6 +80,14 @@ pub enum Error {
     /// The query was cancelled.
     #[error("query was cancelled")]
     Cancelled,
+    /// What another process answered, in its words.
+    #[error("{message}")]
+    Remote {
+        /// What the caller does about it.
+        kind: ErrorKind,
+        /// The other's words.
+        message: String,
+    },
     /// Another process uses the data directory.
     #[error("the data directory {} is in use by another process", .0.display())]
     Locked(PathBuf),
@@ -99,6 +107,7 @@ impl Error {
             Error::Timeout => ErrorKind::Timeout,
             Error::Cancelled => ErrorKind::Cancelled,
             Error::Locked(_) => ErrorKind::Unavailable,
+            Error::Remote { kind, .. } => *kind,
         }
     }
 

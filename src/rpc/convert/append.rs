@@ -1,0 +1,319 @@
+//! Writes on their way to a storage node.
+//!
+//! 1. [`pieces`] takes the chosen series of a batch and fills pieces of at most 1 MiB, column by column. A series
+//!    whose samples do not fit into what is left of a piece goes on in the next one, its labels repeated: each piece
+//!    stands for itself.
+//! 2. [`Assembler`] checks each piece as it arrives and gathers them into batches for the store.
+
+use bytes::{Bytes, BytesMut};
+use marigram_proto::cluster as proto;
+use marigram_storage::Error;
+use marigram_storage::model::labels::{METRIC_NAME, SeriesId};
+use marigram_storage::model::sample::Sample;
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::{FamilyMetadata, MetadataEntry, MetadataKind, WriteBatch, WriteSeries};
+
+use super::{ID_BYTES, Malformed, id, labels_of};
+use crate::rpc::PIECE_BYTES_MAX;
+
+/// What a piece costs beside its series: header, tags, lengths.
+const PIECE_OVERHEAD_BYTES: usize = 1024;
+/// The id of a series, the length of its labels, its count of samples.
+const SERIES_OVERHEAD_BYTES: usize = ID_BYTES + 5 + 5;
+/// Tags and lengths of a family's metadata.
+const METADATA_OVERHEAD_BYTES: usize = 32;
+/// The bits of a value; its timestamp comes on top.
+const VALUE_BYTES: usize = 8;
+
+/// A series of a batch that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenSeries {
+    /// Its place in [`WriteBatch::series`].
+    pub index: usize,
+    /// Whether its labels are sent: a node that knows the series needs none.
+    pub with_labels: bool,
+}
+
+/// Who is meant, and whose samples they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendHeader {
+    /// The disk on which the copy is counted.
+    pub disk_id: u128,
+    /// The cluster that it belongs to.
+    pub cluster_id: u128,
+    /// Whose samples they are.
+    pub tenant: TenantId,
+}
+
+/// Turns chosen series and families of a batch into pieces of at most 1 MiB, without a header.
+///
+/// # Errors
+/// [`Error::BadInput`]: labels or metadata that do not fit into a piece.
+pub fn pieces<'a>(
+    batch: &WriteBatch,
+    series: impl IntoIterator<Item = ChosenSeries>,
+    metadata: impl IntoIterator<Item = &'a FamilyMetadata>,
+) -> Result<Vec<proto::AppendPiece>, Error> {
+    let mut filler = Filler::default();
+    for chosen in series {
+        let Some(series) = batch.series.get(chosen.index) else { continue };
+        let labels = match chosen.with_labels {
+            true => batch.arena.get(series.labels.clone()).unwrap_or_default(),
+            false => &[],
+        };
+        filler.series(series.id, labels, batch.samples.get(series.samples.clone()).unwrap_or_default())?;
+    }
+    for family in metadata {
+        filler.metadata(family)?;
+    }
+    Ok(filler.finish())
+}
+
+/// Fills pieces.
+#[derive(Default)]
+struct Filler {
+    done: Vec<proto::AppendPiece>,
+    ids: BytesMut,
+    labels: BytesMut,
+    columns: proto::SeriesColumns,
+    metadata: Vec<proto::FamilyMetadata>,
+    last_ms: i64,
+    bytes: usize,
+}
+
+impl Filler {
+    fn series(&mut self, id: SeriesId, labels: &[u8], mut samples: &[Sample]) -> Result<(), Error> {
+        self.begin_series(id, labels)?;
+        let mut count = 0;
+        while let Some((sample, rest)) = samples.split_first() {
+            let delta_ms = sample.timestamp_ms.wrapping_sub(self.last_ms);
+            let needed = VALUE_BYTES + zigzag_len(delta_ms);
+            if self.bytes + needed > PIECE_BYTES_MAX && count > 0 {
+                self.columns.sample_counts.push(std::mem::take(&mut count));
+                self.flush();
+                self.begin_series(id, labels)?;
+                continue;
+            }
+            self.columns.time_deltas_ms.push(delta_ms);
+            self.columns.value_bits.push(sample.value.to_bits());
+            self.last_ms = sample.timestamp_ms;
+            self.bytes += needed;
+            count += 1;
+            samples = rest;
+        }
+        self.columns.sample_counts.push(count);
+        Ok(())
+    }
+
+    /// Leaves room for at least one sample.
+    fn begin_series(&mut self, id: SeriesId, labels: &[u8]) -> Result<(), Error> {
+        let needed = SERIES_OVERHEAD_BYTES + labels.len();
+        self.make_room(needed + VALUE_BYTES + 10, "labels")?;
+        self.bytes += needed;
+        self.ids.extend_from_slice(&id.0.to_le_bytes());
+        self.labels.extend_from_slice(labels);
+        self.columns.labels_lengths.push(labels.len() as u32);
+        Ok(())
+    }
+
+    fn metadata(&mut self, family: &FamilyMetadata) -> Result<(), Error> {
+        let texts = family.family.len() + family.entry.help.len() + family.entry.unit.len();
+        self.make_room(METADATA_OVERHEAD_BYTES + texts, "metadata")?;
+        self.bytes += METADATA_OVERHEAD_BYTES + texts;
+        self.metadata.push(encode_metadata(&family.family, &family.entry));
+        Ok(())
+    }
+
+    fn make_room(&mut self, needed: usize, what: &str) -> Result<(), Error> {
+        if self.bytes + needed > PIECE_BYTES_MAX {
+            self.flush();
+        }
+        if needed > PIECE_BYTES_MAX - PIECE_OVERHEAD_BYTES {
+            return Err(Error::BadInput(format!("{what} of {needed} bytes are longer than a message between nodes")));
+        }
+        self.bytes = self.bytes.max(PIECE_OVERHEAD_BYTES);
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.bytes = 0;
+        self.last_ms = 0;
+        let (ids, labels) = (self.ids.split().freeze(), self.labels.split().freeze());
+        let columns = proto::SeriesColumns { ids, labels, ..std::mem::take(&mut self.columns) };
+        let metadata = std::mem::take(&mut self.metadata);
+        if columns.ids.is_empty() && metadata.is_empty() {
+            return;
+        }
+        let series = Some(columns).filter(|columns| !columns.ids.is_empty());
+        self.done.push(proto::AppendPiece { header: None, series, metadata });
+    }
+
+    fn finish(mut self) -> Vec<proto::AppendPiece> {
+        self.flush();
+        self.done
+    }
+}
+
+/// Bytes of a zigzag varint.
+fn zigzag_len(value: i64) -> usize {
+    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    (64 - (zigzag | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// Metadata as it travels.
+pub(crate) fn encode_metadata(family: &str, entry: &MetadataEntry) -> proto::FamilyMetadata {
+    proto::FamilyMetadata {
+        family: family.to_owned(),
+        kind: u32::from(entry.kind as u8),
+        help: entry.help.clone(),
+        unit: entry.unit.clone(),
+    }
+}
+
+/// Metadata that came.
+pub(crate) fn decode_metadata(metadata: proto::FamilyMetadata) -> Result<FamilyMetadata, Malformed> {
+    if metadata.family.is_empty() {
+        return Err(Malformed::new("a metric family has no name"));
+    }
+    let kind = MetadataKind::from_number(u64::from(metadata.kind));
+    let entry = MetadataEntry { kind, help: metadata.help, unit: metadata.unit };
+    Ok(FamilyMetadata { family: metadata.family, entry })
+}
+
+/// As it travels.
+pub fn encode_header(header: &AppendHeader) -> proto::AppendHeader {
+    proto::AppendHeader {
+        disk_id: super::member::encode_id(header.disk_id),
+        cluster_id: super::member::encode_id(header.cluster_id),
+        tenant: header.tenant.as_str().to_owned(),
+    }
+}
+
+/// One that came.
+///
+/// # Errors
+/// Ids of another length, no tenant's name.
+pub fn decode_header(header: &proto::AppendHeader) -> Result<AppendHeader, Malformed> {
+    Ok(AppendHeader {
+        disk_id: id(&header.disk_id, "a disk id")?,
+        cluster_id: id(&header.cluster_id, "a cluster id")?,
+        tenant: TenantId::parse(&header.tenant).map_err(|error| Malformed(error.to_string()))?,
+    })
+}
+
+/// Gathers the pieces of one write into batches for the store. A series that came without labels has an empty range
+/// of them in the batch.
+#[derive(Debug)]
+pub struct Assembler {
+    batch: WriteBatch,
+}
+
+impl Assembler {
+    /// For the samples of this tenant.
+    pub fn new(tenant: TenantId) -> Self {
+        Assembler { batch: WriteBatch { tenant, ..WriteBatch::default() } }
+    }
+
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// One that no sender makes; what was gathered is then of no use.
+    pub fn push(&mut self, piece: proto::AppendPiece) -> Result<(), Malformed> {
+        if let Some(columns) = &piece.series {
+            push_columns(&mut self.batch, columns)?;
+        }
+        for metadata in piece.metadata {
+            self.batch.metadata.push(decode_metadata(metadata)?);
+        }
+        Ok(())
+    }
+
+    /// Bytes that the gathered series hold, about.
+    pub fn bytes(&self) -> usize {
+        let metadata: usize =
+            self.batch.metadata.iter().map(|m| m.family.len() + m.entry.help.len() + size_of_val(m)).sum();
+        self.batch.arena.len()
+            + self.batch.series.len() * size_of::<WriteSeries>()
+            + self.batch.samples.len() * size_of::<Sample>()
+            + metadata
+    }
+
+    /// Whether nothing was gathered since the last batch.
+    pub fn is_empty(&self) -> bool {
+        self.batch.series.is_empty() && self.batch.metadata.is_empty()
+    }
+
+    /// What was gathered so far.
+    pub fn take(&mut self) -> WriteBatch {
+        let next = WriteBatch { tenant: self.batch.tenant.clone(), ..WriteBatch::default() };
+        std::mem::replace(&mut self.batch, next)
+    }
+}
+
+fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Result<(), Malformed> {
+    let count = columns.ids.len() / ID_BYTES;
+    if columns.ids.len() % ID_BYTES != 0
+        || columns.labels_lengths.len() != count
+        || columns.sample_counts.len() != count
+        || columns.time_deltas_ms.len() != columns.value_bits.len()
+    {
+        return Err(Malformed::new("the columns of a write differ in length"));
+    }
+    let sum = |lengths: &[u32]| lengths.iter().map(|n| u64::from(*n)).sum::<u64>();
+    if sum(&columns.labels_lengths) != columns.labels.len() as u64
+        || sum(&columns.sample_counts) != columns.value_bits.len() as u64
+    {
+        return Err(Malformed::new("the lengths in a write do not add up"));
+    }
+    let first_sample = batch.samples.len();
+    let mut timestamp_ms = 0i64;
+    batch.samples.extend(columns.time_deltas_ms.iter().zip(&columns.value_bits).map(|(delta_ms, bits)| {
+        timestamp_ms = timestamp_ms.wrapping_add(*delta_ms);
+        Sample { timestamp_ms, value: f64::from_bits(*bits) }
+    }));
+    let first_label = batch.arena.len();
+    batch.arena.extend_from_slice(&columns.labels);
+    let (mut labels_at, mut samples_at) = (first_label, first_sample);
+    let lengths = columns.labels_lengths.iter().zip(&columns.sample_counts);
+    for (id_bytes, (labels, samples)) in columns.ids.chunks_exact(ID_BYTES).zip(lengths) {
+        let id = SeriesId(id(id_bytes, "a series id")?);
+        let labels = labels_at..labels_at + *labels as usize;
+        let samples = samples_at..samples_at + *samples as usize;
+        (labels_at, samples_at) = (labels.end, samples.end);
+        if !labels.is_empty() {
+            let bytes = batch.arena.get(labels.clone()).unwrap_or_default();
+            if labels_of(id, bytes)?.get(METRIC_NAME).is_none() {
+                return Err(Malformed::new("a series has no metric name"));
+            }
+        }
+        batch.series.push(WriteSeries { id, labels, samples });
+    }
+    Ok(())
+}
+
+/// What a node answers to a write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Series that it does not know: their samples were not stored and are to be sent again with labels.
+    pub unknown: Vec<SeriesId>,
+    /// Number of its newest list of members.
+    pub catalog_number: u64,
+}
+
+/// As it travels.
+pub fn encode_appended(appended: &Appended) -> proto::AppendResponse {
+    let unknown_ids: Bytes = appended.unknown.iter().flat_map(|id| id.0.to_le_bytes()).collect::<Vec<u8>>().into();
+    proto::AppendResponse { unknown_ids, catalog_number: appended.catalog_number }
+}
+
+/// One that came.
+///
+/// # Errors
+/// Bytes that are not whole ids.
+pub fn decode_appended(response: &proto::AppendResponse) -> Result<Appended, Malformed> {
+    if response.unknown_ids.len() % ID_BYTES != 0 {
+        return Err(Malformed::new("the ids of unknown series are cut off"));
+    }
+    let unknown = response.unknown_ids.chunks_exact(ID_BYTES).map(|bytes| Ok(SeriesId(id(bytes, "a series id")?)));
+    Ok(Appended { unknown: unknown.collect::<Result<_, Malformed>>()?, catalog_number: response.catalog_number })
+}
