@@ -1,4 +1,4 @@
-//! Where queries get their data from: in one process, the node's own store.
+//! The store of one process as the source of its queries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
