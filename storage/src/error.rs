@@ -68,6 +68,10 @@ pub enum Error {
     /// Whoever would have to answer or to store cannot now: no quorum, no member list, no bucket.
     #[error("{0}")]
     Unavailable(String),
+    /// An object of the bucket that a catalog names is not there: most likely the catalog is an old one. Whoever reads the
+    /// newest and begins again will find the data in other objects.
+    #[error("the bucket has no {0}, although the catalog names its block")]
+    MissingObject(String),
     /// The query reached a limit.
     #[error("{0}")]
     Limit(String),
@@ -99,9 +103,11 @@ impl Error {
         match self {
             Error::Disk { .. } | Error::UnknownVersion { .. } => ErrorKind::Internal,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
-            Error::Poisoned(_) | Error::DiskFull { .. } | Error::Overloaded(_) | Error::Unavailable(_) => {
-                ErrorKind::Unavailable
-            }
+            Error::Poisoned(_)
+            | Error::DiskFull { .. }
+            | Error::Overloaded(_)
+            | Error::Unavailable(_)
+            | Error::MissingObject(_) => ErrorKind::Unavailable,
             Error::Limit(_) => ErrorKind::LimitExceeded,
             Error::BadInput(_) => ErrorKind::BadInput,
             Error::Timeout => ErrorKind::Timeout,

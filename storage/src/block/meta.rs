@@ -33,9 +33,9 @@ pub struct BlockMeta {
     /// What it was made from: names of other blocks, or whatever its maker tells apart by.
     pub sources: Vec<String>,
     /// Length of the index file.
-    pub(super) index_bytes: u64,
+    pub(crate) index_bytes: u64,
     /// Length of the chunks file.
-    pub(super) chunks_bytes: u64,
+    pub(crate) chunks_bytes: u64,
 }
 
 /// As it stands in the file.

@@ -7,6 +7,7 @@ mod writer;
 
 pub use meta::BlockMeta;
 pub(crate) use meta::parse_ulid;
+pub(crate) use reader::check_chunk;
 pub use reader::{Block, BlockSeriesRef, TenantBlock};
 pub use writer::BlockWriter;
 
@@ -18,11 +19,11 @@ use crate::disk::Disk;
 use crate::error::Result;
 
 /// Name of the file with the description.
-const META_FILE: &str = "meta.json";
+pub(crate) const META_FILE: &str = "meta.json";
 /// Name of the file with the index.
-const INDEX_FILE: &str = "index";
+pub(crate) const INDEX_FILE: &str = "index";
 /// Name of the file with the chunks.
-const CHUNKS_FILE: &str = "chunks";
+pub(crate) const CHUNKS_FILE: &str = "chunks";
 /// Begins a chunks file.
 const CHUNKS_MAGIC: [u8; 4] = *b"MGCK";
 /// Version of the chunks file.

@@ -11,7 +11,6 @@ use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, INDEX_FILE, META_FILE};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::binary::{CRC_BYTES, check_header, open};
-use crate::index::matching::{self, Postings};
 use crate::index::{ChunkRef, IndexFile, TenantIndex};
 use crate::model::labels::{Labels, SeriesId};
 use crate::model::matcher::Matcher;
@@ -129,19 +128,7 @@ impl TenantBlock {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeriesRef>> {
-        let own = self.range();
-        if !own.overlaps(range) {
-            return Ok(Vec::new());
-        }
-        let selected = matching::select(self.index(), matchers)?;
-        let covered = range.start_ms <= own.start_ms && own.end_ms <= range.end_ms;
-        let mut refs = Vec::with_capacity(selected.len() as usize);
-        for series in &selected {
-            if covered || self.index().chunks(series)?.any(|chunk| overlaps(&chunk, range)) {
-                refs.push(BlockSeriesRef(series));
-            }
-        }
-        Ok(refs)
+        Ok(self.index().select(matchers, range)?.iter().map(BlockSeriesRef).collect())
     }
 
     /// The id of a series.
@@ -166,19 +153,15 @@ impl TenantBlock {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn chunks(&self, series: BlockSeriesRef, range: TimeRange) -> Result<Vec<EncodedChunk>> {
-        let wanted = self.index().chunks(series.0)?.filter(|chunk| overlaps(chunk, range));
-        wanted.map(|chunk| self.chunk(chunk)).collect()
+        self.index().chunks_in(series.0, range)?.map(|chunk| self.chunk(chunk)).collect()
     }
 
     fn chunk(&self, chunk: ChunkRef) -> Result<EncodedChunk> {
         let what = self.files.chunks_name.as_str();
-        let section = || format!("chunk at {}", chunk.offset);
         let start = usize::try_from(chunk.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(chunk.length as usize);
-        let sealed = self.files.chunks.get(start..end.saturating_add(CRC_BYTES));
-        let sealed = sealed.ok_or_else(|| Error::corrupt(what, format!("{}: it lies outside", section())))?;
-        open(what, "", sealed)
-            .map_err(|_| Error::corrupt(what, format!("{}: the checksum does not match", section())))?;
+        let sealed = self.files.chunks.get(start..end.saturating_add(CRC_BYTES)).unwrap_or_default();
+        check_chunk(what, &chunk, sealed)?;
         Ok(EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, bytes: self.files.chunks.slice(start..end) })
     }
 
@@ -187,8 +170,7 @@ impl TenantBlock {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
-        let within = self.within(matchers, range)?;
-        matching::label_names(self.index(), within.as_ref())
+        self.index().label_names(matchers, range)
     }
 
     /// The values of a label of the series that pass all matchers and have a chunk that overlaps `range`, ascending.
@@ -196,18 +178,15 @@ impl TenantBlock {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
-        let within = self.within(matchers, range)?;
-        matching::label_values(self.index(), name, within.as_ref())
-    }
-
-    /// The series that listings are limited to; `None` where that is all of them.
-    fn within(&self, matchers: &[Matcher], range: TimeRange) -> Result<Option<roaring::RoaringBitmap>> {
-        let selected = self.select(matchers, range)?;
-        let all = selected.len() as u64 == self.index().all().len();
-        Ok((!all).then(|| selected.iter().map(|series| series.0).collect()))
+        self.index().label_values(name, matchers, range)
     }
 }
 
-fn overlaps(chunk: &ChunkRef, range: TimeRange) -> bool {
-    range.overlaps(TimeRange { start_ms: chunk.min_ms, end_ms: chunk.max_ms })
+/// Checks a chunk of the file `what`, with its checksum behind it; answers its bytes without.
+pub(crate) fn check_chunk<'a>(what: &str, chunk: &ChunkRef, sealed: &'a [u8]) -> Result<&'a [u8]> {
+    let damaged = |detail: &str| Error::corrupt(what, format!("chunk at {}: {detail}", chunk.offset));
+    if sealed.len() != chunk.length as usize + CRC_BYTES {
+        return Err(damaged("it lies outside"));
+    }
+    open(what, "", sealed).map_err(|_| damaged("the checksum does not match"))
 }

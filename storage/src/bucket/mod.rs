@@ -1,9 +1,11 @@
 //! The bucket: the long-term store of blocks, and of the catalog that says which of them count. [`Bucket`] is what the
 //! core needs of an object store, blocking; [`DirectoryBucket`] is a directory that keeps its promises.
 
+pub mod blocks;
 pub mod catalog;
 mod directory;
 
+pub use blocks::{BucketBlocks, BucketStats};
 pub use directory::DirectoryBucket;
 
 use std::fmt;
@@ -11,8 +13,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ulid::Ulid;
 
 use crate::error::Result;
+
+/// The key of a file of a block.
+pub fn block_key(ulid: Ulid, file: &str) -> String {
+    format!("blocks/{ulid}/{file}")
+}
 
 /// An object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,5 @@
 //! Series, label names and label values, without touching samples.
 
-use std::collections::BTreeSet;
-
 use roaring::RoaringBitmap;
 
 use super::{Db, damage};
@@ -10,9 +8,7 @@ use crate::error::Result;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::TimeRange;
-
-/// Labels are counted against the query's budget in steps of this many items.
-const CHECK_EVERY: usize = 1024;
+use crate::select::Found;
 
 impl Db {
     /// Label sets of the series that match any of `selectors` (none: all series) and have samples near `range`: sorted,
@@ -27,17 +23,10 @@ impl Db {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Labels>> {
-        let mut found = BTreeSet::new();
-        let mut reservations = Vec::new();
-        let mut bytes = 0;
-        let mut add = |labels: Labels| -> Result<()> {
-            bytes += 2 * labels.as_bytes().len() + 64;
-            found.insert(labels);
-            if found.len() % CHECK_EVERY == 0 {
-                context.check()?;
-                reservations.push(context.reserve(std::mem::take(&mut bytes) as u64)?);
-            }
-            Ok(())
+        let mut found = Found::new(context);
+        let mut add = |labels: Labels| {
+            let bytes = 2 * labels.as_bytes().len();
+            found.add(labels, bytes)
         };
         self.visit(context, selectors, range, |head, blocks| {
             if let Some((index, present)) = head {
@@ -50,7 +39,7 @@ impl Db {
             }
             Ok(())
         })?;
-        Ok(truncated(found, limit))
+        Ok(found.into_sorted(limit))
     }
 
     /// Names of the labels of those series, sorted.
@@ -64,17 +53,17 @@ impl Db {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let mut found = BTreeSet::new();
+        let mut found = Found::new(context);
         self.visit(context, selectors, range, |head, blocks| {
             if let Some((index, present)) = head {
-                found.extend(index.postings().label_names(Some(present)));
+                found.extend(index.postings().label_names(Some(present)))?;
             }
             if let Some((part, matchers)) = blocks {
-                found.extend(part.label_names(matchers, range)?);
+                found.extend(part.label_names(matchers, range)?)?;
             }
             Ok(())
         })?;
-        Ok(truncated(found, limit))
+        Ok(found.into_sorted(limit))
     }
 
     /// Values of the label `name` of those series, sorted.
@@ -89,17 +78,17 @@ impl Db {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let mut found = BTreeSet::new();
+        let mut found = Found::new(context);
         self.visit(context, selectors, range, |head, blocks| {
             if let Some((index, present)) = head {
-                found.extend(index.postings().label_values(name, Some(present)));
+                found.extend(index.postings().label_values(name, Some(present)))?;
             }
             if let Some((part, matchers)) = blocks {
-                found.extend(part.label_values(name, matchers, range)?);
+                found.extend(part.label_values(name, matchers, range)?)?;
             }
             Ok(())
         })?;
-        Ok(truncated(found, limit))
+        Ok(found.into_sorted(limit))
     }
 
     /// Calls `visit` for each selector and each place that may hold its series.
@@ -136,9 +125,4 @@ impl Db {
         }
         Ok(())
     }
-}
-
-fn truncated<T: Ord>(found: BTreeSet<T>, limit: usize) -> Vec<T> {
-    let limit = if limit == 0 { usize::MAX } else { limit };
-    found.into_iter().take(limit).collect()
 }

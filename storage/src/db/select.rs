@@ -15,7 +15,6 @@ use crate::block::{Block, BlockSeriesRef};
 use crate::context::{Context, Reservation};
 use crate::error::Result;
 use crate::head::Partition;
-use crate::model::labels::{Labels, SeriesId};
 use crate::model::time::TimeRange;
 use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
 
@@ -24,11 +23,8 @@ const RESERVE_STEP_BYTES: usize = 64 << 10;
 
 /// One series in one source.
 struct Entry {
-    /// Of the labels after `drop_labels`.
-    id: SeriesId,
-    labels: Labels,
-    /// The dropped labels.
-    replica: Labels,
+    /// Without its chunks, which are read when it is its turn.
+    series: SelectedSeries,
     place: Place,
 }
 
@@ -69,7 +65,7 @@ impl Db {
             block_entries(&blocks, index, request, &mut entries)?;
         }
         let Entries { mut list, reservations, .. } = entries;
-        list.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| a.replica.cmp(&b.replica)));
+        list.sort_unstable_by(|a, b| a.series.order(&b.series));
         Ok(Box::new(Stream {
             context: context.clone(),
             partitions,
@@ -96,7 +92,7 @@ impl Db {
         }
         for dense in &present {
             if let Some(labels) = index.labels(dense) {
-                entries.push(Entry::new(labels.clone(), request.drop_labels, None, Place::Head { dense }))?;
+                entries.push(SelectedSeries::new(labels.clone(), request.drop_labels, None), Place::Head { dense })?;
             }
         }
         Ok(())
@@ -116,9 +112,9 @@ impl<'a> Entries<'a> {
         Entries { context, list: Vec::new(), reservations: Vec::new(), unreserved_bytes: 0 }
     }
 
-    fn push(&mut self, entry: Entry) -> Result<()> {
-        self.unreserved_bytes += size_of::<Entry>() + entry.labels.as_bytes().len();
-        self.list.push(entry);
+    fn push(&mut self, series: SelectedSeries, place: Place) -> Result<()> {
+        self.unreserved_bytes += size_of::<Entry>() + series.labels.as_bytes().len();
+        self.list.push(Entry { series, place });
         if self.unreserved_bytes >= RESERVE_STEP_BYTES {
             self.context.check()?;
             self.reservations.push(self.context.reserve(std::mem::take(&mut self.unreserved_bytes) as u64)?);
@@ -127,25 +123,12 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl Entry {
-    fn new(labels: Labels, drop_labels: &[String], full_id: Option<SeriesId>, place: Place) -> Self {
-        let dropped = |name: &str| drop_labels.iter().any(|drop| drop == name);
-        if !labels.iter().any(|(name, _)| dropped(name)) {
-            let id = full_id.unwrap_or_else(|| labels.id());
-            return Entry { id, labels, replica: Labels::default(), place };
-        }
-        let replica = labels.without(|name| !dropped(name));
-        let labels = labels.without(dropped);
-        Entry { id: labels.id(), labels, replica, place }
-    }
-}
-
 fn block_entries(blocks: &[Block], index: usize, request: SelectRequest<'_>, entries: &mut Entries<'_>) -> Result<()> {
     let tenant = entries.context.tenant();
     let Some(part) = blocks.get(index).and_then(|block| block.tenant(tenant)) else { return Ok(()) };
     for series in part.select(request.matchers, request.range)? {
         let (labels, id) = part.series(series)?;
-        entries.push(Entry::new(labels, request.drop_labels, Some(id), Place::Block { index, series }))?;
+        entries.push(SelectedSeries::new(labels, request.drop_labels, Some(id)), Place::Block { index, series })?;
     }
     Ok(())
 }
@@ -168,12 +151,13 @@ impl Stream {
     /// The next series: all entries of one id and replica.
     fn next_series(&mut self) -> Result<Option<SelectedSeries>> {
         let Some(first) = self.entries.next() else { return Ok(None) };
-        let mut chunks = self.chunks(&first.place)?;
-        while let Some(more) = self.entries.next_if(|entry| entry.id == first.id && entry.replica == first.replica) {
-            chunks.extend(self.chunks(&more.place)?);
+        let Entry { mut series, place } = first;
+        series.chunks = self.chunks(&place)?;
+        while let Some(more) = self.entries.next_if(|entry| entry.series.order(&series).is_eq()) {
+            series.chunks.extend(self.chunks(&more.place)?);
         }
-        chunks.sort_by_key(|chunk| chunk.min_ms);
-        Ok(Some(SelectedSeries { id: first.id, labels: first.labels, replica: first.replica, chunks }))
+        series.chunks.sort_by_key(|chunk| chunk.min_ms);
+        Ok(Some(series))
     }
 }
 

@@ -2,14 +2,17 @@
 //! built once and read in place (`docs/format/index.md`). Both answer through one algorithm, `matching`.
 
 mod builder;
+mod directory;
 mod labels_table;
 pub(crate) mod matching;
 mod postings;
 mod reader;
+mod selection;
 mod series_table;
 mod symbols;
 
 pub(crate) use builder::{IndexBuilder, TenantBuilder};
+pub(crate) use directory::IndexDirectory;
 pub use postings::PostingsIndex;
 pub(crate) use reader::{IndexFile, TenantIndex};
 

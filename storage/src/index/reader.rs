@@ -9,19 +9,17 @@ use std::ops::Range;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::ChunkRef;
+use super::directory::{IndexDirectory, Places};
 use super::labels_table::{LabelsTable, NameRecord, ValueRecord};
 use super::matching::Postings;
 use super::series_table::SeriesTable;
 use super::symbols::Symbols;
-use super::{ChunkRef, FOOTER_MAGIC, MAGIC, SECTIONS, VERSION};
 use crate::error::{Error, Result};
-use crate::format::binary::{CRC_BYTES, HEADER_BYTES, check_header, open, u64_at};
-use crate::format::varint::take_uvarint;
+use crate::format::binary::open;
 use crate::model::labels::{Labels, SeriesId};
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
-
-const FOOTER_BYTES: usize = 20 + CRC_BYTES;
 
 /// An index file.
 #[derive(Debug)]
@@ -33,30 +31,17 @@ pub(crate) struct IndexFile {
 impl IndexFile {
     /// Opens the file `what`, whose chunks lie in a file of `chunks_bytes`.
     pub(crate) fn open(what: &str, file: &Bytes, chunks_bytes: u64) -> Result<Self> {
-        check_header(what, file, MAGIC, VERSION)?;
-        let directory = directory(what, file)?;
-        let damaged = || Error::corrupt(what, "directory: its lines do not decode");
-        let (count, mut rest) = directory.split_first_chunk().ok_or_else(damaged)?;
-        let mut tenants: Vec<(TenantId, TenantIndex)> = Vec::new();
-        let mut position = HEADER_BYTES as u64;
-        for _ in 0..u32::from_le_bytes(*count) {
-            let (tenant, places) = take_line(&mut rest).ok_or_else(damaged)?;
-            if tenants.last().is_some_and(|(before, _)| *before >= tenant) {
-                return Err(Error::corrupt(what, "directory: the tenants are not in order"));
-            }
-            for (offset, length) in places {
-                if offset != position {
-                    return Err(Error::corrupt(what, "directory: the sections do not lie one behind the other"));
-                }
-                position = position.checked_add(length).ok_or_else(damaged)?;
-            }
-            let index = TenantIndex::open(what, file, places, chunks_bytes)?;
-            tenants.push((tenant, index));
-        }
-        match rest {
-            [] => Ok(IndexFile { tenants }),
-            _ => Err(damaged()),
-        }
+        IndexDirectory::check_header(what, file)?;
+        let place = IndexDirectory::place(what, file.len() as u64, file)?;
+        let outside = || Error::corrupt(what, "directory: a section lies outside of the file");
+        let section = span(&place).and_then(|place| file.get(place)).ok_or_else(outside)?;
+        let directory = IndexDirectory::open(what, place.start, section)?;
+        let open = |tenant: &TenantId| {
+            let sections = directory.sections(tenant).and_then(|sections| span(&sections)).ok_or_else(outside)?;
+            let index = directory.open_tenant(what, tenant, &file.slice(sections), chunks_bytes)?;
+            Ok((tenant.clone(), index))
+        };
+        Ok(IndexFile { tenants: directory.tenants().map(open).collect::<Result<_>>()? })
     }
 
     /// The tenants in ascending order.
@@ -65,34 +50,9 @@ impl IndexFile {
     }
 }
 
-fn directory<'a>(what: &str, file: &'a [u8]) -> Result<&'a [u8]> {
-    let footer = file.get(HEADER_BYTES..).and_then(|rest| rest.last_chunk::<FOOTER_BYTES>());
-    let footer = open(what, "footer", footer.ok_or_else(|| Error::corrupt(what, "the file ends within its footer"))?)?;
-    let place = u64_at(footer, 0).zip(u64_at(footer, 8)).filter(|_| footer.ends_with(&FOOTER_MAGIC));
-    let bytes = place.and_then(|place| file.get(span(place)?));
-    open(what, "directory", bytes.ok_or_else(|| Error::corrupt(what, "footer: it points outside of the file"))?)
-}
-
-/// Offset and length as a range of bytes.
-fn span((offset, length): (u64, u64)) -> Option<Range<usize>> {
-    let start = usize::try_from(offset).ok()?;
-    Some(start..start.checked_add(usize::try_from(length).ok()?)?)
-}
-
-/// A tenant, and offset and length of its sections.
-type Line = (TenantId, [(u64, u64); SECTIONS]);
-
-fn take_line(rest: &mut &[u8]) -> Option<Line> {
-    let length = usize::try_from(take_uvarint(rest)?).ok()?;
-    let (name, after) = rest.split_at_checked(length)?;
-    let tenant = TenantId::parse(std::str::from_utf8(name).ok()?).ok()?;
-    let (places, after) = after.split_at_checked(SECTIONS * 16)?;
-    *rest = after;
-    let mut sections = [(0, 0); SECTIONS];
-    for (at, section) in sections.iter_mut().enumerate() {
-        *section = (u64_at(places, at * 16)?, u64_at(places, at * 16 + 8)?);
-    }
-    Some((tenant, sections))
+/// A range within memory.
+fn span(range: &Range<u64>) -> Option<Range<usize>> {
+    Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
 
 /// The index of one tenant.
@@ -106,11 +66,13 @@ pub(crate) struct TenantIndex {
 }
 
 impl TenantIndex {
-    fn open(what: &str, file: &Bytes, places: [(u64, u64); SECTIONS], chunks_bytes: u64) -> Result<Self> {
+    /// Opens the sections that lie in `bytes` at `places`.
+    pub(super) fn open(what: &str, bytes: &Bytes, places: Places, chunks_bytes: u64) -> Result<Self> {
         let payload = |at: usize, name: &str| {
-            let section = span(places[at])
-                .filter(|span| span.end <= file.len())
-                .map(|span| file.slice(span))
+            let (start, length) = places[at];
+            let section = span(&(start..start.saturating_add(length)))
+                .filter(|span| span.end <= bytes.len())
+                .map(|span| bytes.slice(span))
                 .ok_or_else(|| Error::corrupt(what, format!("directory: section {name} lies outside of the file")))?;
             let length = open(what, name, &section)?.len();
             Ok::<_, Error>(section.slice(..length))

@@ -1,8 +1,12 @@
 //! What a select yields: batches of series with their encoded chunks, in ascending order of the series id, then of the replica.
 
 mod decode;
+mod found;
 
 pub use decode::SeriesDecoder;
+pub(crate) use found::Found;
+
+use std::cmp::Ordering;
 
 use bytes::Bytes;
 
@@ -42,6 +46,23 @@ pub struct SelectedSeries {
 }
 
 impl SelectedSeries {
+    /// A series, without its chunks yet, after `drop_labels` were taken away. `full_id` is the id of `labels`, if known.
+    pub(crate) fn new(labels: Labels, drop_labels: &[String], full_id: Option<SeriesId>) -> Self {
+        let dropped = |name: &str| drop_labels.iter().any(|drop| drop == name);
+        if !labels.iter().any(|(name, _)| dropped(name)) {
+            let id = full_id.unwrap_or_else(|| labels.id());
+            return SelectedSeries { id, labels, replica: Labels::default(), chunks: Vec::new() };
+        }
+        let replica = labels.without(|name| !dropped(name));
+        let labels = labels.without(dropped);
+        SelectedSeries { id: labels.id(), labels, replica, chunks: Vec::new() }
+    }
+
+    /// The order of a stream: by id, then by replica.
+    pub fn order(&self, other: &Self) -> Ordering {
+        self.id.cmp(&other.id).then_with(|| self.replica.cmp(&other.replica))
+    }
+
     /// About what it takes in memory; what a batch reserves for it.
     pub fn held_bytes(&self) -> usize {
         let chunks = self.chunks.iter().map(|chunk| size_of::<EncodedChunk>() + chunk.bytes.len()).sum::<usize>();
