@@ -15,6 +15,8 @@ use marigram_storage::context::{Context, Reservation};
 use marigram_storage::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectedSeries, SeriesBatch, SeriesStream};
 use marigram_storage::{Error, ErrorKind, Result};
 
+use super::feed::{Feed, Piece};
+
 /// Told which input (by its place in the list) failed, and why. `Ok`: the union goes on without it; an error ends the union.
 pub type OnFailure = Box<dyn FnMut(usize, Error) -> Result<()> + Send>;
 
@@ -24,7 +26,7 @@ pub type OnFailure = Box<dyn FnMut(usize, Error) -> Result<()> + Send>;
 ///
 /// The end of the query itself (cancelled, out of time or memory) is not an input's failure and is returned as it is.
 pub fn union(context: &Context, inputs: Vec<Box<dyn SeriesStream>>, on_failure: OnFailure) -> Box<dyn SeriesStream> {
-    let inputs = inputs.into_iter().map(|stream| Input { stream: Some(stream), batch: None }).collect();
+    let inputs = inputs.into_iter().map(Feed::new).collect();
     Box::new(Union { context: context.clone(), inputs, heads: BinaryHeap::new(), on_failure, state: State::Unread })
 }
 
@@ -37,29 +39,22 @@ enum State {
 
 struct Union {
     context: Context,
-    inputs: Vec<Input>,
+    inputs: Vec<Feed>,
     heads: BinaryHeap<Head>,
     on_failure: OnFailure,
     state: State,
 }
 
-/// One stream, and what is left of its last batch.
-struct Input {
-    /// `None` once it has ended or failed.
-    stream: Option<Box<dyn SeriesStream>>,
-    batch: Option<(std::vec::IntoIter<SelectedSeries>, Reservation)>,
-}
-
 /// The next series of an input.
 struct Head {
-    series: SelectedSeries,
+    piece: Piece,
     input: usize,
 }
 
 /// Reversed, so that the greatest of the heap is the least series.
 impl Ord for Head {
     fn cmp(&self, other: &Self) -> Ordering {
-        key_order(&other.series, &self.series).then_with(|| other.input.cmp(&self.input))
+        key_order(&other.piece.series, &self.piece.series).then_with(|| other.input.cmp(&self.input))
     }
 }
 
@@ -78,7 +73,7 @@ impl PartialEq for Head {
 impl Eq for Head {}
 
 /// The order of a stream.
-pub(super) fn key_order(a: &SelectedSeries, b: &SelectedSeries) -> Ordering {
+fn key_order(a: &SelectedSeries, b: &SelectedSeries) -> Ordering {
     a.id.cmp(&b.id).then_with(|| a.replica.cmp(&b.replica))
 }
 
@@ -104,8 +99,8 @@ impl Union {
         if self.state == State::Unread {
             self.state = State::Reading;
             for input in 0..self.inputs.len() {
-                if let Some(series) = self.next_of(input, None)? {
-                    self.heads.push(Head { series, input });
+                if let Some(piece) = self.next_of(input, None)? {
+                    self.heads.push(Head { piece, input });
                 }
             }
         }
@@ -124,7 +119,7 @@ impl Union {
     fn take_series(&mut self, reservation: &mut Reservation) -> Result<Option<SelectedSeries>> {
         let Some(mut series) = self.take_head(reservation)? else { return Ok(None) };
         let mut pieces = 1;
-        while self.heads.peek().is_some_and(|head| key_order(&head.series, &series).is_eq()) {
+        while self.heads.peek().is_some_and(|head| key_order(&head.piece.series, &series).is_eq()) {
             let Some(more) = self.take_head(reservation)? else { break };
             series.chunks.extend(more.chunks);
             pieces += 1;
@@ -135,55 +130,32 @@ impl Union {
         Ok(Some(series))
     }
 
-    /// Takes the least head with its share of its batch's reservation, and puts the input's next series in its place.
+    /// Takes the least head with what it has reserved, and puts the input's next series in its place.
     fn take_head(&mut self, reservation: &mut Reservation) -> Result<Option<SelectedSeries>> {
-        let Some(head) = self.heads.peek() else { return Ok(None) };
-        let (input, bytes) = (head.input, head.series.held_bytes() as u64);
-        if let Some((rest, held)) = self.inputs.get_mut(input).and_then(|input| input.batch.as_mut()) {
-            // The last series of a batch takes the whole rest along.
-            let share = if rest.len() == 0 { u64::MAX } else { bytes };
-            reservation.absorb(held.split(share));
+        let Some(Head { piece, input }) = self.heads.pop() else { return Ok(None) };
+        reservation.absorb(piece.reservation);
+        if let Some(next) = self.next_of(input, Some(&piece.series))? {
+            self.heads.push(Head { piece: next, input });
         }
-        let Some(taken) = self.heads.pop() else { return Ok(None) };
-        if let Some(series) = self.next_of(input, Some(&taken.series))? {
-            self.heads.push(Head { series, input });
-        }
-        Ok(Some(taken.series))
+        Ok(Some(piece.series))
     }
 
     /// The next series of an input, which must not be less than the one `before`; `None` at its end, and after a failure that
     /// was let through.
-    fn next_of(&mut self, index: usize, before: Option<&SelectedSeries>) -> Result<Option<SelectedSeries>> {
+    fn next_of(&mut self, index: usize, before: Option<&SelectedSeries>) -> Result<Option<Piece>> {
         let Some(input) = self.inputs.get_mut(index) else { return Ok(None) };
         let error = match input.next() {
-            Ok(Some(series)) if before.is_some_and(|before| key_order(before, &series).is_gt()) => {
+            Ok(Some(piece)) if before.is_some_and(|before| key_order(before, &piece.series).is_gt()) => {
                 Error::corrupt("a stream of series", "it does not ascend")
             }
             Ok(next) => return Ok(next),
             Err(error) => error,
         };
-        *input = Input { stream: None, batch: None };
+        input.close();
         self.context.check()?;
         match error.kind() {
             ErrorKind::LimitExceeded | ErrorKind::Cancelled => Err(error),
             _ => (self.on_failure)(index, error).map(|()| None),
-        }
-    }
-}
-
-impl Input {
-    fn next(&mut self) -> Result<Option<SelectedSeries>> {
-        loop {
-            if let Some(series) = self.batch.as_mut().and_then(|(rest, _)| rest.next()) {
-                return Ok(Some(series));
-            }
-            // The old batch goes first: its memory counts against the budget of the next.
-            self.batch = None;
-            let Some(stream) = &mut self.stream else { return Ok(None) };
-            match stream.next_batch()? {
-                Some(batch) => self.batch = Some((batch.series.into_iter(), batch.reservation)),
-                None => self.stream = None,
-            }
         }
     }
 }
