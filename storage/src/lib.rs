@@ -18,6 +18,7 @@ pub mod fuzzing;
 pub mod head;
 pub mod index;
 pub mod model;
+pub mod node;
 pub mod select;
 pub mod wal;
 pub mod write;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, replace_file};
 use crate::error::{Error, Result};
 use crate::format::json;
 use crate::model::time::TimeRange;
@@ -52,13 +52,7 @@ pub(super) fn load(disk: &dyn Disk, quarantine: &Path) -> Result<Vec<Damage>> {
 /// Replaces the list, durably.
 pub(super) fn store(disk: &dyn Disk, quarantine: &Path, damage: &[Damage]) -> Result<()> {
     let bytes = json::seal(FORMAT, VERSION, &DamageList { damage: damage.to_vec() })?;
-    let unfinished = quarantine.join("damage.json.tmp");
-    disk.remove_file(&unfinished)?;
-    let mut file = disk.create(&unfinished)?;
-    file.write_all(&bytes)?;
-    file.sync()?;
-    disk.rename(&unfinished, &quarantine.join(FILE))?;
-    disk.sync_dir(quarantine)
+    replace_file(disk, &quarantine.join(FILE), &bytes)
 }
 
 /// Refuses a range that damage touches.

@@ -35,6 +35,9 @@ use commit::{Pending, Writer};
 use publication::Publication;
 use stats::Counters;
 
+/// Name of the file with the drop mark, in the data directory.
+pub(crate) const DROP_MARK_FILE: &str = "drop_mark.json";
+
 /// How a store behaves.
 #[derive(Clone, Debug)]
 pub struct DbOptions {

@@ -6,9 +6,10 @@ mod real;
 pub use real::RealDisk;
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -67,4 +68,21 @@ pub trait DiskFile: Send {
     fn write_all(&mut self, bytes: &[u8]) -> Result<()>;
     /// Makes everything written so far durable.
     fn sync(&mut self) -> Result<()>;
+}
+
+/// Replaces the contents of a small file, or makes it: written beside it, fsynced, renamed, and the directory fsynced. A crash
+/// leaves the old contents or the new ones, whole. For one writer at a time.
+///
+/// # Errors
+/// The disk's; the file then holds the old contents or the new ones.
+pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = OsString::from(path);
+    name.push(".tmp");
+    let unfinished = PathBuf::from(name);
+    disk.remove_file(&unfinished)?;
+    let mut file = disk.create(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    disk.rename(&unfinished, path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }

@@ -29,6 +29,14 @@ pub struct MemberList {
 /// Longest query timeout where the catalog sets none.
 pub const QUERY_TIMEOUT_MAX_MS: u64 = 120_000;
 
+/// Longest name of a node or a zone, in bytes.
+pub const MEMBER_NAME_BYTES_MAX: usize = 255;
+
+/// Whether a text can name a node: 1 to [`MEMBER_NAME_BYTES_MAX`] bytes without control characters.
+pub fn is_member_name(name: &str) -> bool {
+    (1..=MEMBER_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
 /// Copies on distinct disks that make a write durable where `replication_factor` copies are written.
 pub fn write_quorum(replication_factor: u32) -> usize {
     replication_factor as usize / 2 + 1
@@ -48,5 +56,29 @@ impl MemberList {
     /// Whether it names this very disk under this name.
     pub fn lists(&self, node_name: &str, disk_id: u128) -> bool {
         self.find(node_name).is_some_and(|member| member.disk_id == disk_id)
+    }
+
+    /// Checks what the fields promise: at least one copy; names that can be names, in order; each name and disk once.
+    ///
+    /// # Errors
+    /// Says what does not hold.
+    pub fn check(&self) -> Result<(), String> {
+        if self.replication_factor == 0 {
+            return Err("a list of members asks for no copy at all".into());
+        }
+        for Member { node_name, zone, .. } in &self.members {
+            if !is_member_name(node_name) || !(zone.is_empty() || is_member_name(zone)) {
+                return Err(format!("the list of members holds an impossible name: {node_name:?}, zone {zone:?}"));
+            }
+        }
+        if let Some(pair) = self.members.windows(2).find(|pair| pair[0].node_name >= pair[1].node_name) {
+            return Err(format!("the list of members holds {:?} twice or out of order", pair[1].node_name));
+        }
+        let mut disks: Vec<u128> = self.members.iter().map(|member| member.disk_id).collect();
+        disks.sort_unstable();
+        match disks.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("the list of members holds the disk {:032x} twice", pair[0])),
+            None => Ok(()),
+        }
     }
 }
