@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::error::{Error, Result};
 use crate::model::labels::SeriesId;
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
@@ -22,12 +23,34 @@ pub struct WriteBatch {
     pub metadata: Vec<FamilyMetadata>,
 }
 
+impl WriteBatch {
+    /// Checks what a batch from another node promises: that ranges lie within, and that an id beside labels is theirs.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`].
+    pub fn check(&self) -> Result<()> {
+        for series in &self.series {
+            let labels = self.arena.get(series.labels.clone());
+            let (Some(labels), Some(_)) = (labels, self.samples.get(series.samples.clone())) else {
+                return Err(Error::BadInput(
+                    "a series of the write claims bytes or samples that it does not hold".into(),
+                ));
+            };
+            if !labels.is_empty() && SeriesId::of(labels) != series.id {
+                let id = series.id;
+                return Err(Error::BadInput(format!("the write states the series id {id:?} for labels of another id")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One series of a [`WriteBatch`].
 #[derive(Debug, Clone)]
 pub struct WriteSeries {
     /// [`SeriesId::of`] the label bytes.
     pub id: SeriesId,
-    /// Where in the arena the canonical label bytes lie.
+    /// Where in the arena the canonical label bytes lie. Empty (such as `0..0`): the store is believed to know the series.
     pub labels: Range<usize>,
     /// Which of the samples are its own.
     pub samples: Range<usize>,

@@ -53,6 +53,33 @@ struct Document {
     sources: Vec<String>,
 }
 
+/// A file of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockFile {
+    /// The description.
+    Meta,
+    /// Series, labels, postings.
+    Index,
+    /// The samples.
+    Chunks,
+}
+
+impl BlockFile {
+    /// Its name in the block's directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            BlockFile::Meta => META_FILE,
+            BlockFile::Index => INDEX_FILE,
+            BlockFile::Chunks => CHUNKS_FILE,
+        }
+    }
+
+    /// The file of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [BlockFile::Meta, BlockFile::Index, BlockFile::Chunks].into_iter().find(|file| file.name() == name)
+    }
+}
+
 impl BlockMeta {
     /// The files of a block, by name; the description, without which the others mean nothing, last.
     pub const FILES: [&str; 3] = [CHUNKS_FILE, INDEX_FILE, META_FILE];

@@ -5,8 +5,8 @@ mod meta;
 mod reader;
 mod writer;
 
-pub use meta::BlockMeta;
 pub(crate) use meta::parse_ulid;
+pub use meta::{BlockFile, BlockMeta};
 pub(crate) use reader::check_chunk;
 pub use reader::{Block, BlockSeriesRef, TenantBlock};
 pub use writer::BlockWriter;
@@ -70,14 +70,18 @@ pub fn remove_unfinished(disk: &dyn Disk, blocks_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a block, first by name, so that a crash leaves no half of it that looks whole. Open readers go on.
+/// Removes a block, first by name, so that a crash leaves no half of it that looks whole. Open readers go on. Fine if it is gone,
+/// or half removed: when this returns `Ok`, no crash brings it back.
 ///
 /// # Errors
 /// The disk's.
 pub fn remove_block(disk: &dyn Disk, blocks_dir: &Path, ulid: Ulid) -> Result<()> {
     let unfinished = unfinished_dir(blocks_dir, ulid);
-    disk.remove_dir_all(&unfinished)?;
-    disk.rename(&block_dir(blocks_dir, ulid), &unfinished)?;
+    let name = ulid.to_string();
+    if disk.list(blocks_dir)?.iter().any(|entry| entry.name == name) {
+        disk.remove_dir_all(&unfinished)?;
+        disk.rename(&block_dir(blocks_dir, ulid), &unfinished)?;
+    }
     disk.sync_dir(blocks_dir)?;
     disk.remove_dir_all(&unfinished)
 }

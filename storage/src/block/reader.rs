@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::meta::BlockMeta;
+use super::meta::{BlockFile, BlockMeta};
 use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, INDEX_FILE, META_FILE};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -28,7 +28,9 @@ pub struct Block {
 #[derive(Debug)]
 struct Files {
     meta: BlockMeta,
+    meta_bytes: Bytes,
     index: IndexFile,
+    index_bytes: Bytes,
     chunks: Bytes,
     /// Names the chunks file in errors.
     chunks_name: String,
@@ -47,23 +49,33 @@ impl Block {
         let name = |file: &str| dir.join(file).display().to_string();
         let meta_name = name(META_FILE);
         let bytes = disk.read(&dir.join(META_FILE))?.ok_or_else(|| Error::corrupt(&*meta_name, "it is missing"))?;
-        let meta = BlockMeta::decode(&meta_name, &bytes)?;
+        let meta_bytes = bytes;
+        let meta = BlockMeta::decode(&meta_name, &meta_bytes)?;
         if dir.file_name().is_none_or(|name| name.to_string_lossy() != meta.ulid.to_string()) {
             return Err(Error::corrupt(meta_name, format!("it describes block {}", meta.ulid)));
         }
-        let index = map(disk, dir, INDEX_FILE, meta.index_bytes)?;
+        let index_bytes = map(disk, dir, INDEX_FILE, meta.index_bytes)?;
         let chunks = map(disk, dir, CHUNKS_FILE, meta.chunks_bytes)?;
         let index_name = name(INDEX_FILE);
-        let index = IndexFile::open(&index_name, &index, meta.chunks_bytes)?;
+        let index = IndexFile::open(&index_name, &index_bytes, meta.chunks_bytes)?;
         check_against_meta(&index_name, &index, &meta)?;
         let chunks_name = name(CHUNKS_FILE);
         check_header(&chunks_name, &chunks, CHUNKS_MAGIC, CHUNKS_VERSION)?;
-        Ok(Block { files: Arc::new(Files { meta, index, chunks, chunks_name }) })
+        Ok(Block { files: Arc::new(Files { meta, meta_bytes, index, index_bytes, chunks, chunks_name }) })
     }
 
     /// What the block is.
     pub fn meta(&self) -> &BlockMeta {
         &self.files.meta
+    }
+
+    /// The bytes of one of its files, as they are on disk.
+    pub fn file(&self, file: BlockFile) -> Bytes {
+        match file {
+            BlockFile::Meta => self.files.meta_bytes.clone(),
+            BlockFile::Index => self.files.index_bytes.clone(),
+            BlockFile::Chunks => self.files.chunks.clone(),
+        }
     }
 
     /// The tenants that have series in it, in ascending order.

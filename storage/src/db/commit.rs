@@ -2,7 +2,8 @@
 //!
 //! 1. A request joins the queue and then waits for the writer.
 //! 2. Whoever gets the writer takes all that is queued, its own request included, as one group.
-//! 3. Series are looked up or registered, samples are assigned to partitions, and everything becomes one WAL frame.
+//! 3. Series are looked up or registered, samples are assigned to partitions ([`super::resolve`]), and everything becomes one
+//!    WAL frame.
 //! 4. The frame is written and fsynced.
 //! 5. The samples are added to the head; from here on queries see them.
 //! 6. Everybody of the group is answered.
@@ -17,13 +18,15 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::Db;
+use super::named::NamedSeries;
+use super::resolve::Resolved;
 use crate::error::{Error, Result};
-use crate::head::{Partition, PartitionId, TenantHead, partition_kind};
-use crate::model::labels::Labels;
+use crate::head::{Partition, PartitionId};
+use crate::model::labels::SeriesId;
 use crate::model::tenant::TenantId;
 use crate::wal::record::RecordWriter;
 use crate::wal::writer::WalWriter;
-use crate::write::{FamilyMetadata, WriteBatch, WriteSeries};
+use crate::write::{FamilyMetadata, WriteBatch};
 
 /// A new segment begins when this many times the bytes of its series records were written, so that naming the series again
 /// stays a small part of the log.
@@ -36,55 +39,32 @@ const GROUP_SAMPLES_MAX: usize = 4 << 20;
 /// A request in the queue.
 pub(super) struct Pending {
     batch: WriteBatch,
-    outcome: Arc<Mutex<Option<Result<()>>>>,
+    outcome: Arc<Mutex<Option<Result<Vec<SeriesId>>>>>,
 }
 
 /// What only the one that commits may touch.
 pub(super) struct Writer {
     pub(super) wal: WalWriter,
-    /// Per tenant, the numbers that the current segment gave to series.
-    references: HashMap<TenantId, HashMap<u32, u32>>,
+    /// Per tenant, the series that the current segment has named: by their dense numbers, which it refers to them by.
+    pub(super) named: HashMap<TenantId, NamedSeries>,
     /// Unsealed partitions that a segment holds samples of.
     pub(super) partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
-    label_bytes: u64,
+    pub(super) label_bytes: u64,
     unchecked_bytes: u64,
     /// Set while a group is being committed: still set at the next, a panic left things half done.
     committing: bool,
-}
-
-/// A batch whose series have dense numbers and whose samples have partitions.
-struct Resolved<'a> {
-    batch: &'a WriteBatch,
-    head: Arc<TenantHead>,
-    /// Per series.
-    dense: Vec<u32>,
-    /// Per sample, an index into the group's partitions.
-    partition_of: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn new(wal: WalWriter, partitions_of: BTreeMap<u64, HashSet<PartitionId>>) -> Self {
         Writer {
             wal,
-            references: HashMap::new(),
+            named: HashMap::new(),
             partitions_of,
             label_bytes: 0,
             unchecked_bytes: DISK_CHECK_EVERY_BYTES,
             committing: false,
         }
-    }
-
-    /// The number that stands for a series in the current segment; names the series first if it has none.
-    fn reference(&mut self, records: &mut RecordWriter, tenant: &TenantId, dense: u32, labels: &[u8]) -> u32 {
-        let references = self.references.entry_ref(tenant).or_default();
-        if let Some(reference) = references.get(&dense) {
-            return *reference;
-        }
-        let reference = references.len() as u32;
-        references.insert(dense, reference);
-        records.series(tenant.as_str(), reference, labels);
-        self.label_bytes += labels.len() as u64;
-        reference
     }
 }
 
@@ -114,6 +94,27 @@ impl Db {
     /// # Errors
     /// [`crate::ErrorKind::Unavailable`]: nothing is promised about the batch, and it may be sent again.
     pub fn append(&self, batch: WriteBatch) -> Result<()> {
+        match self.enqueue(batch)?.first() {
+            None => Ok(()),
+            Some(id) => Err(Error::BadInput(format!("the series {id:?} came without labels and is not known"))),
+        }
+    }
+
+    /// Stores a batch from another node, as [`Db::append`] does. A series with an empty range of labels is believed to be known
+    /// and is looked up by its id alone. Answers the ids, ascending, of those that are not: nothing of them was stored, they are
+    /// to be sent again with labels. Everything else of the batch is durable and visible.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::BadInput`]: an id is not that of the labels beside it, or the batch contradicts itself; nothing was
+    /// stored. [`crate::ErrorKind::Unavailable`] as for [`Db::append`].
+    pub fn append_known(&self, batch: WriteBatch) -> Result<Vec<SeriesId>> {
+        batch.check()?;
+        self.enqueue(batch)
+    }
+
+    /// Has the batch committed, by this thread or another; answers the ids of the series that are unknown and came without
+    /// labels.
+    fn enqueue(&self, batch: WriteBatch) -> Result<Vec<SeriesId>> {
         let outcome = Arc::new(Mutex::new(None));
         self.queue.lock().push_back(Pending { batch, outcome: Arc::clone(&outcome) });
         let mut writer = self.writer.lock();
@@ -162,11 +163,12 @@ impl Db {
         let committed = self.commit(writer, &good, &partitions);
         if committed.is_ok() {
             for batch in &good {
-                apply(batch, &partitions, now_ms);
+                batch.apply(&partitions, now_ms);
             }
         }
         for (pending, resolved) in group.iter().zip(resolved) {
-            *pending.outcome.lock() = Some(resolved.map(drop).and(committed.clone()));
+            let unknown = resolved.map(|resolved| resolved.unknown);
+            *pending.outcome.lock() = Some(unknown.and_then(|unknown| committed.clone().map(|()| unknown)));
         }
         writer.committing = false;
     }
@@ -184,74 +186,6 @@ impl Db {
         Ok(())
     }
 
-    fn resolve<'a>(
-        &self,
-        batch: &'a WriteBatch,
-        partitions: &mut Vec<Arc<Partition>>,
-        now_ms: i64,
-    ) -> Result<Resolved<'a>> {
-        let head = self
-            .head
-            .tenant_or_insert(&batch.tenant, self.options.tenants_max)
-            .ok_or_else(|| Error::Overloaded(format!("there are {} tenants already", self.options.tenants_max)))?;
-        let mut dense = Vec::with_capacity(batch.series.len());
-        {
-            let index = head.index();
-            dense.extend(batch.series.iter().map(|series| index.find(series.id)));
-        }
-        let dense = batch
-            .series
-            .iter()
-            .zip(dense)
-            .map(|(series, known)| match known {
-                Some(dense) => Ok(dense),
-                None => self.register(&head, batch, series),
-            })
-            .collect::<Result<Vec<u32>>>()?;
-        let mut last: Option<(i64, u8)> = None;
-        let mut partition_of = Vec::with_capacity(batch.samples.len());
-        for sample in &batch.samples {
-            // Samples of one request mostly share their timestamp.
-            let at = match last {
-                Some((timestamp_ms, at)) if timestamp_ms == sample.timestamp_ms => at,
-                _ => self.partition_for(sample.timestamp_ms, partitions, now_ms)?,
-            };
-            last = Some((sample.timestamp_ms, at));
-            partition_of.push(at);
-        }
-        Ok(Resolved { batch, head, dense, partition_of })
-    }
-
-    #[cold]
-    fn register(&self, head: &TenantHead, batch: &WriteBatch, series: &WriteSeries) -> Result<u32> {
-        if let Some(known) = head.index().find(series.id) {
-            return Ok(known); // twice in one batch
-        }
-        if self.head_series.load(Ordering::Relaxed) >= self.options.head_series_max {
-            return Err(Error::Overloaded(format!("the head holds {} series already", self.options.head_series_max)));
-        }
-        let bytes = batch.arena.get(series.labels.clone()).unwrap_or_default();
-        let labels = Labels::from_canonical(bytes).map_err(|error| Error::BadInput(error.to_string()))?;
-        let dense =
-            head.insert(series.id, labels).ok_or_else(|| Error::Overloaded("all series numbers are used up".into()))?;
-        self.head_series.fetch_add(1, Ordering::Relaxed);
-        self.counters.series_created.fetch_add(1, Ordering::Relaxed);
-        Ok(dense)
-    }
-
-    fn partition_for(&self, timestamp_ms: i64, partitions: &mut Vec<Arc<Partition>>, now_ms: i64) -> Result<u8> {
-        let kind = partition_kind(timestamp_ms, now_ms);
-        if let Some(at) = partitions.iter().position(|p| p.kind() == kind) {
-            return Ok(at as u8);
-        }
-        let partition = self.head.open_partition(kind).unwrap_or_else(|| {
-            self.head.add_partition(Partition::new(PartitionId(self.env.random.next_u128()), kind, now_ms))
-        });
-        partitions.push(partition);
-        // At most three windows are open at a time, and there is one late partition.
-        Ok((partitions.len() - 1) as u8)
-    }
-
     fn commit(&self, writer: &mut Writer, batches: &[&Resolved<'_>], partitions: &[Arc<Partition>]) -> Result<()> {
         let large = self.options.segment_bytes.max(SEGMENT_PER_LABEL_BYTES * writer.label_bytes);
         if writer.wal.segment_bytes() >= large {
@@ -259,7 +193,7 @@ impl Db {
         }
         let mut records = RecordWriter::default();
         for resolved in batches {
-            encode(writer, resolved, partitions, &mut records);
+            resolved.encode(writer, partitions, &mut records);
         }
         if records.is_empty() {
             return Ok(());
@@ -277,7 +211,7 @@ impl Db {
         self.check_writer(writer)?;
         let rotated = writer.wal.rotate();
         self.poison_on_error(rotated)?;
-        writer.references.clear();
+        writer.named.clear();
         writer.label_bytes = 0;
         self.wal_segments.fetch_add(1, Ordering::Relaxed);
         self.write_metadata(writer)
@@ -298,56 +232,5 @@ impl Db {
         }
         let committed = writer.wal.commit(&records);
         self.poison_on_error(committed).map(drop)
-    }
-}
-
-fn encode(writer: &mut Writer, resolved: &Resolved<'_>, partitions: &[Arc<Partition>], records: &mut RecordWriter) {
-    let batch = resolved.batch;
-    let tenant = &batch.tenant;
-    let mut references = Vec::with_capacity(resolved.dense.len());
-    for (series, &dense) in batch.series.iter().zip(&resolved.dense) {
-        let labels = batch.arena.get(series.labels.clone()).unwrap_or_default();
-        references.push(if series.samples.is_empty() { 0 } else { writer.reference(records, tenant, dense, labels) });
-    }
-    for (at, partition) in partitions.iter().enumerate() {
-        let of_series: Vec<usize> = batch
-            .series
-            .iter()
-            .map(|series| series.samples.clone().filter(|&i| usize::from(resolved.partition_of[i]) == at).count())
-            .collect();
-        let series_count = of_series.iter().filter(|count| **count > 0).count();
-        if series_count == 0 {
-            continue;
-        }
-        records.samples(tenant.as_str(), partition.id(), partition.kind(), series_count);
-        for ((series, reference), count) in batch.series.iter().zip(&references).zip(of_series) {
-            if count > 0 {
-                let of_partition = series.samples.clone().filter(|&i| usize::from(resolved.partition_of[i]) == at);
-                records.samples_of(*reference, count, of_partition.map(|i| batch.samples[i]));
-            }
-        }
-        writer.partitions_of.entry(writer.wal.segment()).or_default().insert(partition.id());
-    }
-    for metadata in &batch.metadata {
-        if !resolved.head.knows_metadata(metadata) {
-            records.metadata(tenant.as_str(), metadata);
-        }
-    }
-}
-
-fn apply(resolved: &Resolved<'_>, partitions: &[Arc<Partition>], now_ms: i64) {
-    let batch = resolved.batch;
-    for (at, partition) in partitions.iter().enumerate() {
-        if !resolved.partition_of.iter().any(|p| usize::from(*p) == at) {
-            continue;
-        }
-        let samples = batch.series.iter().zip(&resolved.dense).flat_map(|(series, &dense)| {
-            let of_partition = series.samples.clone().filter(|&i| usize::from(resolved.partition_of[i]) == at);
-            of_partition.map(move |i| (dense, batch.samples[i]))
-        });
-        partition.append(&batch.tenant, samples, now_ms);
-    }
-    for metadata in &batch.metadata {
-        resolved.head.add_metadata(metadata);
     }
 }

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use ulid::Ulid;
 
 use crate::disk::{Disk, replace_file};
 use crate::error::{Error, Result};
@@ -39,6 +40,11 @@ impl Damage {
 #[derive(Serialize, Deserialize)]
 struct DamageList {
     damage: Vec<Damage>,
+}
+
+/// How the damage of a block is called.
+pub(super) fn of_block(ulid: Ulid) -> String {
+    format!("block {ulid}")
 }
 
 /// Reads the list; empty without a file.

@@ -5,15 +5,21 @@
 //! ```
 
 mod commit;
+mod cover;
 mod damage;
+mod drop_mark;
 mod labels;
+mod named;
 mod publication;
 mod recover;
+mod resolve;
 mod seal;
 mod select;
 mod stats;
 
+pub use cover::{SealedBlock, Unshipped};
 pub use damage::Damage;
+pub(crate) use drop_mark::FILE as DROP_MARK_FILE;
 pub use stats::DbStats;
 
 use std::any::Any;
@@ -32,11 +38,9 @@ use crate::head::Head;
 use crate::model::tenant::TenantId;
 use crate::write::MetadataEntry;
 use commit::{Pending, Writer};
+use cover::Leaving;
 use publication::Publication;
 use stats::Counters;
-
-/// Name of the file with the drop mark, in the data directory.
-pub(crate) const DROP_MARK_FILE: &str = "drop_mark.json";
 
 /// How a store behaves.
 #[derive(Clone, Debug)]
@@ -94,6 +98,8 @@ pub struct Db {
     writer: Mutex<Writer>,
     /// Held by whoever seals or drops blocks.
     maintenance: Mutex<()>,
+    leaving: Mutex<Leaving>,
+    drop_mark_ms: Mutex<Option<i64>>,
     damage: Mutex<Vec<Damage>>,
     counters: Counters,
     wal_segments: AtomicU64,
@@ -144,6 +150,8 @@ impl Db {
             queue: Mutex::default(),
             writer: Mutex::new(writer),
             maintenance: Mutex::default(),
+            leaving: Mutex::default(),
+            drop_mark_ms: Mutex::new(None),
             damage: Mutex::new(damage),
             counters: Counters::default(),
             wal_segments: AtomicU64::new(0),

@@ -16,6 +16,7 @@ use ulid::Ulid;
 
 use super::commit::Writer;
 use super::damage::{self, Damage};
+use super::drop_mark;
 use super::publication::Publication;
 use super::{Db, DbOptions, Paths};
 use crate::block::{Block, block_dir, list_blocks, remove_unfinished};
@@ -60,6 +61,7 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     let lock = disk.lock(&paths.root.join("lock"))?;
     disk.sync_dir(&paths.root)?;
     let catalog = Publication::open(&env, &paths.root)?;
+    let drop_mark_ms = drop_mark::load(&*disk, &paths.root)?;
     let mut damage = damage::load(&*disk, &paths.quarantine)?;
     let known = damage.len();
     let OpenedBlocks { blocks, damage: of_blocks, lost } = open_blocks(&env, &paths, &catalog)?;
@@ -98,6 +100,7 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     }
     let wal = WalWriter::create(disk, &paths.wal, found.last_number + 1, found.end, found.last_range)?;
     let db = Db::assemble(paths, env, options, lock, catalog, head, blocks, damage, Writer::new(wal, partitions_of));
+    *db.drop_mark_ms.lock() = drop_mark_ms;
     db.write_metadata(&mut db.writer.lock())?;
     db.forget_sealed()?;
     Ok(db)
@@ -133,7 +136,7 @@ fn open_blocks(env: &Env, paths: &Paths, catalog: &Publication) -> Result<Opened
             Err(error @ Error::Corrupt { .. }) => {
                 tracing::error!(ulid = %listed.ulid, %error, "a block cannot be read");
                 quarantine_dir(&**disk, paths, &dir, listed.ulid)?;
-                let what = format!("block {}", listed.ulid);
+                let what = damage::of_block(listed.ulid);
                 let (start_ms, end_ms) = (listed.range.start_ms, listed.range.end_ms);
                 opened.damage.push(Damage { what, start_ms, end_ms, accepted: false });
                 opened.lost.push(listed.ulid);
@@ -266,7 +269,7 @@ impl<'a> Replay<'a> {
         let references = self.references.get(tenant);
         for (reference, samples) in series {
             match references.and_then(|references| references.get(reference)) {
-                Some(&dense) => partition.append(tenant, samples.iter().map(|sample| (dense, *sample)), now_ms),
+                Some(&dense) => partition.append(tenant, std::iter::once((dense, &samples[..])), now_ms),
                 None => {
                     self.orphans += samples.len() as u64;
                     self.orphan_range =

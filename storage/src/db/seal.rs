@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Db;
-use crate::block::{Block, BlockMeta, BlockWriter, block_dir, remove_block, remove_unfinished};
+use crate::block::{Block, BlockMeta, BlockWriter, block_dir, remove_unfinished};
 use crate::compact::retention::{RetentionChoice, plan_retention};
 use crate::env::Clock;
 use crate::error::Result;
@@ -37,7 +37,7 @@ impl Db {
         self.seal_where(|_| true)
     }
 
-    /// What is due in the background: sealing, retention, and removal of what is covered. To be called every few seconds.
+    /// What is due in the background: removal of what the bucket covers, sealing, retention. To be called every few seconds.
     ///
     /// # Errors
     /// The disk's, or poison. Whatever failed is tried again at the next call.
@@ -45,8 +45,11 @@ impl Db {
         let _one_at_a_time = self.maintenance.lock();
         let now_ms = self.env.clock.now_ms();
         let late_samples_max = self.options.late_samples_max;
+        // What is covered goes first, and whatever else fails: a full disk wants its space back.
+        let dropped = self.drop_covered();
         self.seal_where(|partition| is_due(partition, now_ms, late_samples_max))?;
-        self.retain(now_ms)
+        self.retain(now_ms)?;
+        dropped
     }
 
     fn seal_where(&self, wanted: impl Fn(&Partition) -> bool) -> Result<()> {
@@ -169,7 +172,7 @@ impl Db {
                 tracing::warn!(%reason, "retention stopped");
                 Ok(())
             }
-            RetentionChoice::Drop(ulids) => self.drop_blocks(&ulids),
+            RetentionChoice::Drop(ulids) => self.drop_blocks(&ulids, "it is older than the retention"),
         }
     }
 
@@ -180,21 +183,6 @@ impl Db {
             tracing::warn!(drift_ms, "the clock has jumped");
         }
         self.clock_jumped.load(Ordering::Relaxed)
-    }
-
-    fn drop_blocks(&self, ulids: &[ulid::Ulid]) -> Result<()> {
-        self.catalog.remove_blocks(ulids)?;
-        self.blocks.rcu(|blocks| {
-            let kept = blocks.iter().filter(|block| !ulids.contains(&block.meta().ulid));
-            kept.cloned().collect::<Vec<_>>()
-        });
-        for ulid in ulids {
-            // Running queries keep their memory maps; the names can go.
-            remove_block(&*self.env.disk, &self.paths.blocks, *ulid)?;
-            tracing::info!(%ulid, "dropped a block by retention");
-        }
-        self.counters.blocks_dropped.fetch_add(ulids.len() as u64, Ordering::Relaxed);
-        Ok(())
     }
 }
 

@@ -41,7 +41,7 @@ pub struct DbStats {
     pub block_samples: u64,
     /// Blocks sealed since the start.
     pub blocks_sealed: u64,
-    /// Blocks dropped by retention since the start.
+    /// Blocks dropped since the start: by retention, or because the bucket covers them.
     pub blocks_dropped: u64,
     /// Losses that were found and not accepted.
     pub damage: u64,

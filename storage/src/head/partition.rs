@@ -132,23 +132,23 @@ impl Partition {
         self.data.read().range.unwrap_or(TimeRange::EMPTY)
     }
 
-    /// Adds samples of one tenant: dense numbers and samples.
-    pub fn append(&self, tenant: &TenantId, samples: impl Iterator<Item = (u32, Sample)>, now_ms: i64) {
+    /// Adds samples of one tenant: dense numbers and their samples; a number may come more than once.
+    pub fn append<'a>(&self, tenant: &TenantId, series: impl Iterator<Item = (u32, &'a [Sample])>, now_ms: i64) {
         let mut data = self.data.write();
         let PartitionData { range, tenants } = &mut *data;
         let part = tenants.entry_ref(tenant).or_default();
         let mut bounds = range.unwrap_or(TimeRange::EMPTY);
         let mut count = 0;
-        for (dense, sample) in samples {
-            bounds = bounds.including(sample.timestamp_ms);
-            count += 1;
-            part.series
-                .entry(dense)
-                .or_insert_with(|| {
-                    part.ids.insert(dense);
-                    SeriesChunks::default()
-                })
-                .push(sample);
+        for (dense, samples) in series {
+            let chunks = part.series.entry(dense).or_insert_with(|| {
+                part.ids.insert(dense);
+                SeriesChunks::default()
+            });
+            count += samples.len() as u64;
+            for sample in samples {
+                bounds = bounds.including(sample.timestamp_ms);
+                chunks.push(*sample);
+            }
         }
         *range = Some(bounds).filter(|bounds| !bounds.is_empty());
         self.samples.fetch_add(count, Ordering::Relaxed);

@@ -41,9 +41,9 @@ impl RecordWriter {
     }
 
     /// The samples of one series.
-    pub fn samples_of(&mut self, reference: u32, count: usize, samples: impl Iterator<Item = Sample>) {
+    pub fn samples_of(&mut self, reference: u32, samples: &[Sample]) {
         push_uvarint(&mut self.payload, u64::from(reference));
-        push_uvarint(&mut self.payload, count as u64);
+        push_uvarint(&mut self.payload, samples.len() as u64);
         let mut previous_ms = 0i64;
         let mut range = self.range.unwrap_or(TimeRange::EMPTY);
         for sample in samples {
@@ -238,7 +238,7 @@ mod tests {
         };
         writer.series("a", 7, b"labels");
         writer.samples("b", PartitionId(9), PartitionKind::Window { start_ms: 7_200_000 }, 1);
-        writer.samples_of(7, samples.len(), samples.into_iter());
+        writer.samples_of(7, &samples);
         writer.metadata("a", &metadata);
         let records: Vec<_> = RecordReader::new(writer.payload()).map(Result::unwrap).collect();
         let kind = PartitionKind::Window { start_ms: 7_200_000 };

@@ -21,7 +21,7 @@ fn write_log(dir: &Path) {
         }
         let mut records = RecordWriter::default();
         records.samples("t", PartitionId(1), PartitionKind::Late, 1);
-        records.samples_of(0, 1, [Sample { timestamp_ms, value: 1.0 }].into_iter());
+        records.samples_of(0, &[Sample { timestamp_ms, value: 1.0 }]);
         wal.commit(&records).unwrap();
     }
 }
