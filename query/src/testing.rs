@@ -23,12 +23,31 @@ use crate::{Engine, EngineOptions};
 const SMALL: usize = 3;
 
 /// Series in memory.
-#[derive(Default)]
+#[derive(Clone)]
 pub(crate) struct Memory {
     series: Vec<(Labels, Vec<(i64, f64)>)>,
+    chunk_samples: usize,
+    batch_series: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { series: Vec::new(), chunk_samples: SMALL, batch_series: SMALL }
+    }
 }
 
 impl Memory {
+    /// Adds a series with these samples.
+    pub(crate) fn samples(mut self, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
+        self.series.push((Labels::from_pairs(labels.iter().copied()), samples.to_vec()));
+        self
+    }
+
+    /// The same series in chunks and batches of these sizes.
+    pub(crate) fn cut(self, chunk_samples: usize, batch_series: usize) -> Self {
+        Memory { chunk_samples, batch_series, ..self }
+    }
+
     /// Adds a series with a sample every `step_ms` from 0 on; `None` leaves one out.
     pub(crate) fn with(mut self, labels: &[(&str, &str)], step_ms: i64, values: &[Option<f64>]) -> Self {
         let samples = (0..).zip(values).filter_map(|(i, value)| Some((i * step_ms, (*value)?))).collect();
@@ -96,26 +115,26 @@ impl SeriesStream for Batches {
 
 impl Source for Memory {
     fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
-        let mut selected: Vec<SelectedSeries> = self
-            .series
-            .iter()
-            .filter(|(labels, _)| matches_all(request.matchers, labels))
+        let dropped = |name: &str| request.drop_labels.iter().any(|label| label == name);
+        let matching = self.series.iter().filter(|(labels, _)| matches_all(request.matchers, labels));
+        let mut selected: Vec<SelectedSeries> = matching
             .map(|(labels, samples)| SelectedSeries {
-                id: labels.id(),
-                labels: labels.clone(),
-                replica: Labels::default(),
+                id: labels.without(dropped).id(),
+                labels: labels.without(dropped),
+                replica: labels.without(|name| !dropped(name)),
                 chunks: samples
-                    .chunks(SMALL)
+                    .chunks(self.chunk_samples)
                     .map(encoded)
                     .filter(|c| request.range.overlaps(TimeRange { start_ms: c.min_ms, end_ms: c.max_ms }))
                     .collect(),
             })
             .filter(|series| !series.chunks.is_empty())
             .collect();
-        selected.sort_by_key(|series| series.id);
+        selected.sort_by(|a, b| (a.id, &a.replica).cmp(&(b.id, &b.replica)));
         let mut batches = Vec::new();
-        for series in selected.chunks(SMALL) {
-            batches.push(SeriesBatch { series: series.to_vec(), reservation: context.reserve(1)? });
+        for series in selected.chunks(self.batch_series) {
+            let bytes = series.iter().map(SelectedSeries::held_bytes).sum::<usize>() as u64;
+            batches.push(SeriesBatch { series: series.to_vec(), reservation: context.reserve(bytes)? });
         }
         Ok(Box::new(Batches(batches.into_iter())))
     }

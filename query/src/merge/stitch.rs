@@ -7,7 +7,8 @@
 //!    from here on or did so until here: then the interval has changed.
 //! 4. At a staleness marker go over to another replica that has a live sample until 1.5 intervals later. Without one the series
 //!    ends there: the marker is kept, and the next live sample begins anew with 1.
-//! 5. Of several replicas that could take over, take the first in the order given that is there within 1.5 intervals of the earliest.
+//! 5. Of several replicas that could take over, take the first in the order given that is there within 1.5 intervals of the last
+//!    sample; where none is, the earliest.
 //! 6. No false counter reset: where the values around the switch rise as a counter's do, samples of the new replica that are less than
 //!    the last one taken are left out for up to two intervals (a slow scrape or a skewed clock), unless the new replica's own
 //!    samples show a reset there.
@@ -55,7 +56,7 @@ impl Stitcher<'_> {
     fn begin(&self, from_ms: i64) -> Option<Place> {
         let guard =
             self.last_live.map(|(replica, at)| self.guard(replica, at, self.interval(replica, Some(at), at + 1)));
-        self.first_of(|_, replica| self.candidate(replica, from_ms, i64::MAX, guard))
+        self.first_of(None, |_, replica| self.candidate(replica, from_ms, i64::MAX, guard))
     }
 
     /// Takes samples of a replica until another one takes over, or the series ends or begins anew.
@@ -95,13 +96,14 @@ impl Stitcher<'_> {
         let interval_ms = self.interval(active, Some(at), at + 1);
         let margin_ms = (interval_ms / 3).max(1);
         let from_ms = last_ms.saturating_add(margin_ms);
+        let soon_ms = Some(last_ms.saturating_add(and_a_half(interval_ms)));
         let guard = Some(self.guard(active, at, interval_ms));
         let next = replica.times.get(at + 1).copied().zip(replica.values.get(at + 1).copied());
         if let Some((next_ms, value)) = next
             && is_stale(value)
         {
             let until_ms = next_ms.saturating_add(and_a_half(interval_ms));
-            return self.first_of(|other, replica| {
+            return self.first_of(soon_ms, |other, replica| {
                 (other != active).then(|| self.candidate(replica, from_ms, until_ms, guard)).flatten()
             });
         }
@@ -114,22 +116,24 @@ impl Stitcher<'_> {
             return None;
         }
         let usual_here = step_ms <= and_a_half(replica.pace(Some(at), at + 1).slower_ms);
-        self.first_of(|other, replica| {
+        self.first_of(soon_ms, |other, replica| {
             let found = (other != active).then(|| self.candidate(replica, from_ms, until_ms, guard)).flatten()?;
             let usual_there = usual_here && step_ms <= and_a_half(replica.pace_at(found).slower_ms);
             (!usual_there).then_some(found)
         })
     }
 
-    /// The first replica in order that is there soon after the earliest one.
-    fn first_of(&self, find: impl Fn(usize, Replica<'_>) -> Option<usize>) -> Option<Place> {
+    /// The first replica in order that is there until `soon_ms`; where none is, the earliest. Without `soon_ms`, soon after the
+    /// earliest is soon enough.
+    fn first_of(&self, soon_ms: Option<i64>, find: impl Fn(usize, Replica<'_>) -> Option<usize>) -> Option<Place> {
         let found: Vec<Place> =
             self.replicas.iter().enumerate().filter_map(|(i, &replica)| Some((i, find(i, replica)?))).collect();
         let time = |&(replica, at): &Place| self.replicas[replica].times[at];
         let earliest_ms = found.iter().map(time).min()?;
         found.into_iter().find(|place| {
-            let soon_ms = and_a_half(self.interval(place.0, Some(place.1), place.1));
-            time(place).saturating_sub(earliest_ms) <= soon_ms
+            let interval_ms = || self.interval(place.0, Some(place.1), place.1);
+            let soon_ms = soon_ms.unwrap_or_else(|| earliest_ms.saturating_add(and_a_half(interval_ms())));
+            time(place) <= soon_ms.max(earliest_ms)
         })
     }
 
