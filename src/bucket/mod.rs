@@ -1,7 +1,13 @@
 //! The bucket by its URL: `file:///dir`, a directory; `s3://bucket/prefix`, an object store that speaks S3.
 
+mod follower;
+#[cfg(test)]
+mod follower_test;
+pub mod metrics;
 pub mod object;
 pub mod s3;
+
+pub use follower::{CONFIRMED_FOR, Follower};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -87,4 +87,4 @@ pub fn remove_block(disk: &dyn Disk, blocks_dir: &Path, ulid: Ulid) -> Result<()
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,18 +17,18 @@ use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::select::SeriesDecoder;
 
-type Column = (Vec<i64>, Vec<u64>);
-type Tenants = BTreeMap<TenantId, BTreeMap<Labels, Column>>;
+pub(crate) type Column = (Vec<i64>, Vec<u64>);
+pub(crate) type Tenants = BTreeMap<TenantId, BTreeMap<Labels, Column>>;
 
-fn disk() -> Arc<dyn Disk> {
+pub(crate) fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk)
 }
 
-fn tenant(name: &str) -> TenantId {
+pub(crate) fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
 
-fn write(disk: &Arc<dyn Disk>, dir: &Path, ulid: Ulid, tenants: &Tenants) -> BlockMeta {
+pub(crate) fn write(disk: &Arc<dyn Disk>, dir: &Path, ulid: Ulid, tenants: &Tenants) -> BlockMeta {
     let mut writer = BlockWriter::create(disk, dir, ulid).unwrap();
     for (tenant, series) in tenants {
         writer.begin_tenant(tenant).unwrap();
@@ -167,7 +167,7 @@ impl Searchable for OnDisk {
     }
 }
 
-fn random_tenants() -> impl Strategy<Value = Tenants> {
+pub(crate) fn random_tenants() -> impl Strategy<Value = Tenants> {
     let times = proptest::collection::btree_set(prop_oneof![any::<i64>(), 0i64..100_000], 1..300);
     let column = times.prop_map(|times| {
         let bits = times.iter().map(|t| if t % 3 == 0 { 0x7ff0_0000_0000_0002 } else { *t as u64 });

@@ -192,7 +192,19 @@ impl CatalogStore {
         Ok(numbers)
     }
 
-    fn read(&self, number: u64) -> Result<Option<Catalog>> {
+    /// Whether the catalog of a number is there, without reading it.
+    ///
+    /// # Errors
+    /// The bucket's.
+    pub fn exists(&self, number: u64) -> Result<bool> {
+        Ok(self.bucket.get_range(&key(number), 0..1)?.is_some())
+    }
+
+    /// The catalog of a number, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; the bucket's.
+    pub fn read(&self, number: u64) -> Result<Option<Catalog>> {
         let key = key(number);
         let Some(bytes) = self.bucket.get(&key)? else {
             return Ok(None);
