@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Fetches what the tests need, and runs them all: quick checks first, whole-system tests last.
 #
-# Needs Rust (the version of rust-toolchain.toml), a C compiler, and Debian's apt-get and dpkg for the real Prometheus
-# and node_exporter that the whole-system tests talk to. No root; no system service is started or touched.
+# Needs Rust (the version of rust-toolchain.toml), a C compiler, Debian's apt-get and dpkg for the real Prometheus and
+# node_exporter that the whole-system tests talk to, and Go, with which MinIO is built once (some minutes) into the cache
+# folder. No root; no system service is started or touched.
 #
 #   MARIGRAM_TEST_CACHE      where the packages are kept   (default: ~/.cache/marigram-test)
 #   MARIGRAM_PROMETHEUS      a Prometheus binary to use instead of Debian's
 #   MARIGRAM_NODE_EXPORTER   a node_exporter binary to use instead of Debian's
+#   MARIGRAM_MINIO           a MinIO binary to use instead of building one
 #   MARIGRAM_REAL_SCRAPES    folder with recorded remote-write traffic, *.rw1.zst (default: ../shared/real-scrapes)
 #   PROMQLTEST_DIR           folder with Prometheus' *.test scripts (default: ../shared/promql/testdata)
 #
@@ -78,6 +80,20 @@ need_binary() {
     fi
 }
 
+# Sets MARIGRAM_MINIO, unless it is set, to a MinIO that is built where the cache does not hold it yet.
+need_minio() {
+    local path
+    if ! path="$(deploy/minio.sh --pinned)"; then
+        miss "minio (cannot be built; set MARIGRAM_MINIO to use another)"
+    elif ! "$path" --version >/dev/null 2>&1; then
+        miss "minio ($path does not run)"
+        unset MARIGRAM_MINIO
+    else
+        export MARIGRAM_MINIO="$path"
+        echo "MARIGRAM_MINIO=$MARIGRAM_MINIO"
+    fi
+}
+
 # Sets the variable $1 to the folder $2, unless it is set, and sees that it holds files named $3.
 need_folder() {
     local folder="${!1:-$2}"
@@ -97,6 +113,7 @@ have cc || have gcc || have clang || miss "a C compiler"
 cargo --version || miss "the Rust version that rust-toolchain.toml names"
 need_binary MARIGRAM_PROMETHEUS prometheus prometheus
 need_binary MARIGRAM_NODE_EXPORTER prometheus-node-exporter prometheus-node-exporter
+need_minio
 need_folder MARIGRAM_REAL_SCRAPES ../shared/real-scrapes '*.rw1.zst' "recorded remote-write traffic: the replay tests are left out"
 need_folder PROMQLTEST_DIR ../shared/promql/testdata '*.test' "Prometheus' promqltest scripts: the tests that count them are left out"
 for thing in ${missing[@]+"${missing[@]}"}; do echo "MISSING: $thing"; done

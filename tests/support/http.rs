@@ -31,9 +31,14 @@ pub(crate) type Broken = ureq::Error;
 impl Http {
     /// Speaks to `http://address`.
     pub(crate) fn new(address: &str) -> Http {
+        Http::with_timeout(address, Duration::from_secs(170))
+    }
+
+    /// The same, with less patience.
+    pub(crate) fn with_timeout(address: &str, timeout: Duration) -> Http {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(170)))
+            .timeout_global(Some(timeout))
             .max_idle_connections_per_host(16)
             .build();
         Http { agent: config.new_agent(), base: format!("http://{address}") }

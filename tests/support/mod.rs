@@ -2,8 +2,12 @@
 //! and what a store must hold after it took that.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod cluster;
 pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod minio;
 pub(crate) mod needs;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod remote;

@@ -14,15 +14,24 @@ pub(crate) struct Need {
 
 /// A real Prometheus.
 pub(crate) const PROMETHEUS: Need =
-    Need { variable: "MARIGRAM_PROMETHEUS", what: "a Prometheus binary", tests: "real_prometheus" };
+    Need { variable: "MARIGRAM_PROMETHEUS", what: "a Prometheus binary", tests: "real_prometheus, cluster_prometheus" };
 /// A real node_exporter.
-pub(crate) const NODE_EXPORTER: Need =
-    Need { variable: "MARIGRAM_NODE_EXPORTER", what: "a node_exporter binary", tests: "real_prometheus" };
+pub(crate) const NODE_EXPORTER: Need = Need {
+    variable: "MARIGRAM_NODE_EXPORTER",
+    what: "a node_exporter binary",
+    tests: "real_prometheus, cluster_prometheus",
+};
+/// A real S3 server.
+pub(crate) const MINIO: Need = Need {
+    variable: "MARIGRAM_MINIO",
+    what: "a MinIO binary",
+    tests: "cluster_prometheus, cluster_replay, and what stops MinIO in cluster_too_much_dies",
+};
 /// Recorded traffic.
 pub(crate) const REAL_SCRAPES: Need = Need {
     variable: "MARIGRAM_REAL_SCRAPES",
     what: "a folder of recorded remote-write traffic (*.rw1.zst)",
-    tests: "replay, replay_driven, recorded_requests",
+    tests: "replay, replay_driven, recorded_requests, cluster_replay",
 };
 /// Prometheus' own test scripts.
 pub(crate) const PROMQLTEST: Need = Need {
@@ -33,7 +42,7 @@ pub(crate) const PROMQLTEST: Need = Need {
 
 /// All of them.
 #[allow(dead_code, reason = "used by left_out alone")]
-pub(crate) const ALL: [&Need; 4] = [&PROMETHEUS, &NODE_EXPORTER, &REAL_SCRAPES, &PROMQLTEST];
+pub(crate) const ALL: [&Need; 5] = [&PROMETHEUS, &NODE_EXPORTER, &MINIO, &REAL_SCRAPES, &PROMQLTEST];
 
 impl Need {
     /// Where it is; `None` if the variable is unset or empty.

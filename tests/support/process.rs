@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -11,13 +12,13 @@ use super::poll_until;
 /// A running child.
 pub(crate) struct Process {
     child: Child,
-    name: &'static str,
+    name: String,
     log: PathBuf,
 }
 
 impl Process {
     /// Starts `command` with all output appended to `log`.
-    pub(crate) fn start(name: &'static str, command: &mut Command, log: &Path) -> Process {
+    pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Process {
         let out = File::options().create(true).append(true).open(log).unwrap();
         let err = out.try_clone().unwrap();
         let child = command
@@ -26,7 +27,7 @@ impl Process {
             .stderr(err)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
-        Process { child, name, log: log.into() }
+        Process { child, name: name.into(), log: log.into() }
     }
 
     /// Its process id.
@@ -41,7 +42,7 @@ impl Process {
 
     /// Waits until `find` finds something in the output after byte `from`.
     pub(crate) fn wait_for<T>(&mut self, what: &str, from: usize, find: impl Fn(&str) -> Option<T>) -> T {
-        let name = self.name;
+        let name = &self.name;
         poll_until(&format!("{name}: {what}"), || {
             let output = fs::read(&self.log).unwrap();
             if let Some(found) = find(&String::from_utf8_lossy(output.get(from..).unwrap_or_default())) {
@@ -57,6 +58,15 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// CPU time that it has taken so far, its threads' together.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // The name, in brackets, may hold anything; the fields after it are counted from the third.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
@@ -65,7 +75,7 @@ impl Process {
     /// SIGTERM, and waits for the end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        let name = self.name;
+        let name = &self.name;
         poll_until(&format!("the end of {name}"), || self.child.try_wait().unwrap())
     }
 

@@ -97,6 +97,11 @@ impl Server {
         poll_until("marigram to be ready", || self.http.get("/-/ready").ok().filter(|answer| answer.status == 200));
     }
 
+    /// CPU time that the process has taken so far.
+    pub(crate) fn cpu_time(&self) -> std::time::Duration {
+        self.process.cpu_time()
+    }
+
     /// Forgets the greatest resident memory so far.
     pub(crate) fn reset_peak_memory(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
