@@ -19,4 +19,5 @@ pub mod run;
 pub mod scrape;
 pub mod service;
 mod single;
+mod storage_node;
 pub mod telemetry;

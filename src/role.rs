@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::config::args::Command;
 use crate::config::settings::SettingsError;
 use crate::run::Server;
-use crate::{promqltest, single, telemetry};
+use crate::{promqltest, single, storage_node, telemetry};
 
 /// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
@@ -62,6 +62,7 @@ impl Role {
 pub(crate) fn start(background: &mut Background) -> Result<(), String> {
     match background.app().settings.role {
         Role::Single => single::start(background),
+        Role::Storage => storage_node::start(background),
         role => Err(format!("marigram {} is not there yet", role.as_str())),
     }
 }

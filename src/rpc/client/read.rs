@@ -11,13 +11,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use marigram_proto::cluster as proto;
+use marigram_storage::Result;
 use marigram_storage::context::{Context, Reservation};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
 use marigram_storage::write::FamilyMetadata;
-use marigram_storage::{Error, Result};
 use prost::Message;
 use tonic::{Status, Streaming};
 

@@ -317,3 +317,7 @@ pub fn decode_appended(response: &proto::AppendResponse) -> Result<Appended, Mal
     let unknown = response.unknown_ids.chunks_exact(ID_BYTES).map(|bytes| Ok(SeriesId(id(bytes, "a series id")?)));
     Ok(Appended { unknown: unknown.collect::<Result<_, Malformed>>()?, catalog_number: response.catalog_number })
 }
+
+#[cfg(test)]
+#[path = "append_test.rs"]
+mod tests;

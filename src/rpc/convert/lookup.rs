@@ -178,3 +178,46 @@ fn grouped<T>(sized: impl Iterator<Item = (usize, T)>) -> Result<Vec<Vec<T>>, Ma
     }
     Ok(groups)
 }
+
+#[cfg(test)]
+mod tests {
+    use marigram_storage::model::member::Member;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> AnswerHeader {
+        let member = Member { node_name: "a".into(), disk_id: 3, zone: String::new() };
+        AnswerHeader { member, drop_mark_ms: None, members: None, cluster_id: None }
+    }
+
+    fn travelled<T: Item>(items: &[T]) -> Result<Vec<T>, Malformed> {
+        let mut arrived: Vec<T> = Vec::new();
+        for (at, piece) in encode_items(&header(), items).unwrap().into_iter().enumerate() {
+            assert!(piece.encoded_len() <= PIECE_BYTES_MAX + 1024);
+            assert_eq!(piece.header.is_some(), at == 0);
+            let more = decode_items(&piece, arrived.last())?;
+            arrived.extend(more);
+        }
+        Ok(arrived)
+    }
+
+    proptest! {
+        #[test]
+        fn texts_survive_the_way(texts in proptest::collection::btree_set(".{0,20}", 0..30)) {
+            let texts: Vec<String> = texts.into_iter().collect();
+            prop_assert_eq!(travelled(&texts), Ok(texts));
+        }
+    }
+
+    #[test]
+    fn many_items_take_several_pieces_and_their_order_is_checked() {
+        let mut texts: Vec<String> = (0..4000).map(|i| format!("{i:01000}")).collect();
+        assert_eq!(travelled(&texts), Ok(texts.clone()));
+        texts.swap(3998, 3999);
+        assert!(travelled(&texts).is_err());
+        let labels = [Labels::from_pairs([("a", "1")]), Labels::from_pairs([("a", "2")])];
+        assert_eq!(travelled(&labels), Ok(labels.to_vec()));
+        assert!(encode_items(&header(), &["x".repeat(PIECE_BYTES_MAX)]).is_err());
+    }
+}

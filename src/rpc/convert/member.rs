@@ -2,12 +2,9 @@
 
 use bytes::Bytes;
 use marigram_proto::cluster as proto;
-use marigram_storage::model::member::{Member, MemberList};
+use marigram_storage::model::member::{Member, MemberList, is_member_name};
 
 use super::{Malformed, id};
-
-/// Longest name of a node or zone.
-const NAME_BYTES_MAX: usize = 253;
 
 /// Sixteen bytes of an id.
 pub(crate) fn encode_id(id: u128) -> Bytes {
@@ -26,10 +23,10 @@ pub fn encode(member: &Member) -> proto::Identity {
 /// A member that came.
 ///
 /// # Errors
-/// An empty or long name, a disk id of another length.
+/// A name that cannot be one, a disk id of another length.
 pub fn decode(member: &proto::Identity) -> Result<Member, Malformed> {
-    if member.node_name.is_empty() || member.node_name.len() > NAME_BYTES_MAX || member.zone.len() > NAME_BYTES_MAX {
-        return Err(Malformed::new("a node's name or zone is empty or too long"));
+    if !is_member_name(&member.node_name) || !(member.zone.is_empty() || is_member_name(&member.zone)) {
+        return Err(Malformed::new("a node has an impossible name or zone"));
     }
     Ok(Member {
         node_name: member.node_name.clone(),
@@ -57,27 +54,17 @@ pub fn encode_list(list: &MemberList) -> proto::MemberList {
 /// A list that came.
 ///
 /// # Errors
-/// Ids of another length, no copies at all, members that do not ascend by name, a disk twice.
+/// Ids of another length, or what [`MemberList::check`] refuses.
 pub fn decode_list(list: &proto::MemberList) -> Result<MemberList, Malformed> {
-    let members = list.members.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
-    if !members.is_sorted_by(|a, b| a.node_name < b.node_name) {
-        return Err(Malformed::new("the members are not in order, or one is listed twice"));
-    }
-    let mut disks: Vec<u128> = members.iter().map(|member| member.disk_id).collect();
-    disks.sort_unstable();
-    if disks.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Malformed::new("two members have the same disk"));
-    }
-    if list.replication_factor == 0 {
-        return Err(Malformed::new("the replication factor is 0"));
-    }
-    Ok(MemberList {
+    let list = MemberList {
         catalog_number: list.catalog_number,
         cluster_id: id(&list.cluster_id, "a cluster id")?,
         replication_factor: list.replication_factor,
-        members,
+        members: list.members.iter().map(decode).collect::<Result<_, _>>()?,
         query_timeout_max_ms: list.query_timeout_max_ms,
-    })
+    };
+    list.check().map_err(Malformed)?;
+    Ok(list)
 }
 
 #[cfg(test)]

@@ -49,6 +49,18 @@ impl Handshake {
         !matches!(self.state, NodeState::Unspecified | NodeState::Replaying)
     }
 
+    /// Its state in one word.
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            NodeState::Unspecified => "unknown",
+            NodeState::Replaying => "replaying",
+            NodeState::Unlisted => "unlisted",
+            NodeState::Unconfirmed => "unconfirmed",
+            NodeState::Ready => "ready",
+            NodeState::ReadOnly => "read-only",
+        }
+    }
+
     /// Whether it takes writes.
     pub fn takes_writes(&self) -> bool {
         self.state == NodeState::Ready

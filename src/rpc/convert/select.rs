@@ -333,3 +333,7 @@ pub(crate) fn held_bytes(series: &SelectedSeries) -> u64 {
     let chunks: usize = series.chunks.iter().map(|chunk| size_of::<EncodedChunk>() + chunk.bytes.len()).sum();
     (size_of::<SelectedSeries>() + series.labels.as_bytes().len() + series.replica.as_bytes().len() + chunks) as u64
 }
+
+#[cfg(test)]
+#[path = "select_test.rs"]
+mod tests;
