@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::config::args::Command;
 use crate::config::settings::SettingsError;
 use crate::run::Server;
-use crate::{promqltest, single, storage_node, telemetry};
+use crate::{insert, promqltest, single, storage_node, telemetry};
 
 /// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
@@ -63,6 +63,7 @@ pub(crate) fn start(background: &mut Background) -> Result<(), String> {
     match background.app().settings.role {
         Role::Single => single::start(background),
         Role::Storage => storage_node::start(background),
+        Role::Insert => insert::start(background),
         role => Err(format!("marigram {} is not there yet", role.as_str())),
     }
 }

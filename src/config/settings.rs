@@ -123,6 +123,11 @@ pub struct WriteSettings {
 /// Time between two looks of the store for due work: short against the 15 minutes of a window's grace.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Most that the labels of one series may take on their way to a storage node: a message of 1 MiB, with room to spare.
+const SERIES_LABELS_BYTES_MAX: usize = 768 << 10;
+/// Tags and lengths of a label.
+const LABEL_OVERHEAD_BYTES: usize = 16;
+
 /// How long `single` keeps samples unless told otherwise, as Prometheus does.
 const SINGLE_RETENTION: Duration = Duration::from_secs(15 * 24 * 3600);
 
@@ -167,6 +172,7 @@ impl Settings {
         let mut settings = Settings::common(Role::Insert, args.common, Duration::ZERO)?;
         settings.write = WriteSettings::checked(args.write)?;
         settings.cluster.delivery_max_bytes = size("delivery-max-bytes", args.delivery_max_bytes)?;
+        settings.write.fit_into_messages()?;
         settings.need_storage_nodes()?;
         Ok(settings)
     }
@@ -278,6 +284,16 @@ impl QuerySettings {
 }
 
 impl WriteSettings {
+    /// Between nodes a series' labels travel in one message: with more, its samples would be put off for ever.
+    fn fit_into_messages(&self) -> Result<(), SettingsError> {
+        let label_bytes = self.max_name_bytes.saturating_add(self.max_value_bytes).saturating_add(LABEL_OVERHEAD_BYTES);
+        if label_bytes.saturating_mul(self.max_labels) <= SERIES_LABELS_BYTES_MAX {
+            return Ok(());
+        }
+        let reason = "--write-max-labels times the longest name and value must stay below 768 KiB, what a message between nodes holds";
+        Err(SettingsError::new("write-max-labels", reason))
+    }
+
     fn checked(write: WriteArgs) -> Result<Self, SettingsError> {
         let max_request_bytes = size("write-max-request-bytes", write.write_max_request_bytes)?;
         let max_inflight_bytes = size("write-max-inflight-bytes", write.write_max_inflight_bytes)?;

@@ -164,7 +164,7 @@ pub(crate) fn single(out: &mut String, name: &str, kind: &str, help: &str, value
 }
 
 /// OpenMetrics to the classic text: a counter's family is named with its `_total`, and there is no unit and no end mark.
-fn to_classic_text(open_metrics: &str) -> String {
+pub(crate) fn to_classic_text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;
     for line in open_metrics.lines() {
