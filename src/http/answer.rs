@@ -9,15 +9,16 @@ pub fn json(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// The envelope of success around `data`, with the warning of a cut list where it was cut.
-pub fn success(truncated: bool, data: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let warnings: &[String] = if truncated { &[super::query::TRUNCATED.to_owned()] } else { &[] };
+/// The envelope of success around `data`, with what is missing in it, and the warning of a cut list where it was cut.
+pub fn success(missing: Vec<String>, truncated: bool, data: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut warnings = missing;
+    warnings.extend(truncated.then(|| super::query::TRUNCATED.to_owned()));
     let mut body = Vec::new();
-    json::write_success(&mut body, warnings, &[], data);
+    json::write_success(&mut body, &warnings, &[], data);
     body
 }
 
 /// The envelope of success around JSON that is written as it stands.
 pub fn fixed(data: &str) -> Response {
-    json(success(false, |out| out.extend_from_slice(data.as_bytes())))
+    json(success(Vec::new(), false, |out| out.extend_from_slice(data.as_bytes())))
 }

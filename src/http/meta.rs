@@ -8,11 +8,12 @@ use axum::response::Response;
 use marigram_query::json;
 use marigram_storage::write::MetadataEntry;
 
+use super::answer;
 use super::error::ApiError;
 use super::params::{invalid, unescape_label_name};
 use super::query::truncate;
 use super::request::read_request;
-use super::{answer, work};
+use super::work::{self, ReadOptions};
 use crate::app::App;
 
 /// One more than the limit, so that a cut is noticed; 0 stays "all".
@@ -24,16 +25,17 @@ fn one_more(limit: usize) -> usize {
 pub async fn label_names(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (tenant, params) = read_request(&app, request).await?;
     let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
-    let timeout = params.timeout(app.settings.query.timeout)?;
+    let options = ReadOptions::new(&app, tenant, &params)?;
     work::run(
         &app,
         |app| &app.lookups,
-        tenant,
-        timeout,
-        move |reader, context| {
-            let mut names = reader.source.label_names(context, &selectors, range, one_more(limit))?;
+        options,
+        move |work| {
+            let mut names = work.source.label_names(work.context, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut names, limit);
-            Ok(answer::success(cut, |out| json::write_texts(out, names.iter().map(String::as_str))))
+            Ok(answer::success(work.context.warnings(), cut, |out| {
+                json::write_texts(out, names.iter().map(String::as_str))
+            }))
         },
     )
     .await
@@ -53,16 +55,17 @@ pub async fn label_values(
     }
     let (tenant, params) = read_request(&app, request).await?;
     let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
-    let timeout = params.timeout(app.settings.query.timeout)?;
+    let options = ReadOptions::new(&app, tenant, &params)?;
     work::run(
         &app,
         |app| &app.lookups,
-        tenant,
-        timeout,
-        move |reader, context| {
-            let mut values = reader.source.label_values(context, &name, &selectors, range, one_more(limit))?;
+        options,
+        move |work| {
+            let mut values = work.source.label_values(work.context, &name, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut values, limit);
-            Ok(answer::success(cut, |out| json::write_texts(out, values.iter().map(String::as_str))))
+            Ok(answer::success(work.context.warnings(), cut, |out| {
+                json::write_texts(out, values.iter().map(String::as_str))
+            }))
         },
     )
     .await
@@ -76,16 +79,15 @@ pub async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Res
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let timeout = params.timeout(app.settings.query.timeout)?;
+    let options = ReadOptions::new(&app, tenant, &params)?;
     work::run(
         &app,
         |app| &app.lookups,
-        tenant,
-        timeout,
-        move |reader, context| {
-            let mut series = reader.source.series(context, &selectors, range, one_more(limit))?;
+        options,
+        move |work| {
+            let mut series = work.source.series(work.context, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut series, limit);
-            Ok(answer::success(cut, |out| json::write_label_sets(out, &series)))
+            Ok(answer::success(work.context.warnings(), cut, |out| json::write_label_sets(out, &series)))
         },
     )
     .await
@@ -103,18 +105,17 @@ pub async fn metadata(State(app): State<Arc<App>>, request: Request) -> Result<R
     };
     let (families, per_family) = (limit("limit")?, limit("limit_per_metric")?);
     let metric = params.get("metric").map(str::to_owned);
-    let timeout = app.settings.query.timeout;
+    let options = ReadOptions::new(&app, tenant, &params)?;
     work::run(
         &app,
         |app| &app.lookups,
-        tenant,
-        timeout,
-        move |reader, context| {
-            let mut all = reader.source.metadata(context)?;
+        options,
+        move |work| {
+            let mut all = work.source.metadata(work.context)?;
             if let Some(metric) = metric {
                 all.retain(|family, _| *family == metric);
             }
-            Ok(answer::success(false, |out| {
+            Ok(answer::success(work.context.warnings(), false, |out| {
                 write_list(out, b"{}", all.iter().take(families), |out, (family, entries)| {
                     json::write_text(out, family);
                     out.push(b':');

@@ -64,6 +64,16 @@ impl Params {
         }
     }
 
+    /// `true` or `false`, in the spellings that Go knows, or `default` where it is absent.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
+            Some(text) => Err(invalid(name, &format!("cannot parse {text:?} to true or false"))),
+        }
+    }
+
     /// `start` and `end`, each open where absent.
     pub fn range(&self) -> Result<TimeRange, ApiError> {
         let start_ms = self.time_ms("start", TimeRange::ALL.start_ms)?;
@@ -181,6 +191,15 @@ mod tests {
         assert!(params.limit("bad").is_err() && params.limit("text").is_err());
         assert_eq!(params.timeout(Duration::from_secs(120)), Ok(Duration::from_secs(60)));
         assert_eq!(params.timeout(Duration::from_secs(10)), Ok(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn flags() {
+        let params = Params::new(b"", Some("yes=true&one=1&no=F&bad=maybe&empty="));
+        assert_eq!((params.flag("yes", false), params.flag("one", false)), (Ok(true), Ok(true)));
+        assert_eq!((params.flag("no", true), params.flag("empty", true)), (Ok(false), Ok(true)));
+        assert_eq!(params.flag("absent", false), Ok(false));
+        assert!(params.flag("bad", true).is_err());
     }
 
     #[test]

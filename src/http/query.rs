@@ -10,7 +10,7 @@ use super::answer;
 use super::error::ApiError;
 use super::params::invalid;
 use super::request::read_request;
-use super::work;
+use super::work::{self, ReadOptions};
 use crate::app::App;
 
 /// Most points of a range query per series.
@@ -24,16 +24,15 @@ pub async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Re
     let (tenant, params) = read_request(&app, request).await?;
     let limit = params.limit("limit")?;
     let time_ms = params.time_ms("time", app.env.clock.now_ms())?;
-    let timeout = params.timeout(app.settings.query.timeout)?;
+    let options = ReadOptions::new(&app, tenant, &params)?;
     let query = params.get("query").unwrap_or_default().to_owned();
     let body = work::run(
         &app,
         |app| &app.queries,
-        tenant,
-        timeout,
-        move |reader, context| {
-            let output = reader.engine.instant(&*reader.source, context, &query, time_ms)?;
-            Ok(render(output, limit))
+        options,
+        move |work| {
+            let output = work.engine.instant(work.source, work.context, &query, time_ms)?;
+            Ok(render(output, limit, work.context.warnings()))
         },
     );
     counted(&app, body.await)
@@ -58,16 +57,15 @@ pub async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Resp
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let timeout = params.timeout(app.settings.query.timeout)?;
+    let options = ReadOptions::new(&app, tenant, &params)?;
     let query = params.get("query").unwrap_or_default().to_owned();
     let body = work::run(
         &app,
         |app| &app.queries,
-        tenant,
-        timeout,
-        move |reader, context| {
-            let output = reader.engine.range(&*reader.source, context, &query, start_ms, end_ms, step_ms)?;
-            Ok(render(output, limit))
+        options,
+        move |work| {
+            let output = work.engine.range(work.source, work.context, &query, start_ms, end_ms, step_ms)?;
+            Ok(render(output, limit, work.context.warnings()))
         },
     );
     counted(&app, body.await)
@@ -78,23 +76,20 @@ fn counted(app: &App, body: Result<Vec<u8>, ApiError>) -> Result<Response, ApiEr
     body.map(answer::json)
 }
 
-/// The answer's body; vectors and matrices keep at most `limit` series (0: all).
-fn render(mut output: QueryOutput, limit: usize) -> Vec<u8> {
+/// The answer's body; vectors and matrices keep at most `limit` series (0: all). `missing` is why the answer is short, if it is.
+fn render(mut output: QueryOutput, limit: usize, missing: Vec<String>) -> Vec<u8> {
     let cut = limit > 0
         && match &mut output.value {
             Value::Vector(samples) => truncate(samples, limit),
             Value::Matrix(series) => truncate(series, limit),
             Value::Scalar { .. } | Value::String { .. } => false,
         };
+    let mut warnings = missing;
+    warnings.extend(output.annotations.shown_warnings());
+    warnings.extend(cut.then(|| TRUNCATED.to_owned()));
+    let infos = output.annotations.shown_infos();
     let mut body = Vec::new();
-    if cut {
-        let mut warnings = output.annotations.shown_warnings();
-        warnings.push(TRUNCATED.to_owned());
-        let infos = output.annotations.shown_infos();
-        json::write_success(&mut body, &warnings, &infos, |out| json::write_value(out, &output.value));
-    } else {
-        json::write_query_response(&mut body, &output);
-    }
+    json::write_success(&mut body, &warnings, &infos, |out| json::write_value(out, &output.value));
     body
 }
 

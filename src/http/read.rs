@@ -7,8 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::params::Params;
 use super::request::{self, BodyError};
-use super::work;
+use super::work::{self, ReadOptions};
 use crate::app::App;
 use crate::ingest::DecodeError;
 use crate::remote_read::{self, RemoteReadError};
@@ -25,15 +26,15 @@ pub async fn remote_read(State(app): State<Arc<App>>, request: Request) -> Resul
         BodyError::NoRoom | BodyError::Broken => ApiError::bad_data("the body could not be read"),
         BodyError::Slow => ApiError::bad_data("the body did not arrive in time"),
     })?;
-    let (timeout, samples_max) = (app.settings.query.timeout, app.settings.query.max_samples as u64);
+    // The protocol has no place for any parameter, but a client's URL has. Nor has it one for warnings: no answer is short.
+    let options = ReadOptions::new(&app, tenant, &Params::new(b"", parts.uri.query()))?;
+    let options = ReadOptions { partial: false, ..options };
+    let samples_max = app.settings.query.max_samples as u64;
     let answer = work::run(
         &app,
         |app| &app.lookups,
-        tenant,
-        timeout,
-        move |reader, context| {
-            remote_read::answer(&body, &*reader.source, context, samples_max).map_err(ApiError::from)
-        },
+        options,
+        move |work| remote_read::answer(&body, work.source, work.context, samples_max).map_err(ApiError::from),
     );
     let headers = [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
     Ok((headers, answer.await?).into_response())

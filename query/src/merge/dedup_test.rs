@@ -103,7 +103,7 @@ fn series_are_listed_once_without_the_label() {
 
 #[test]
 fn rate_over_a_switch_is_that_of_the_counter() {
-    // 1 per second, the second replica half a scrape behind in what it sees.
+    // 1 per second, the second replica half a scrape behind in what it sees: a moment of slowness, never a spike.
     let a: Samples =
         without(steady(0, 900_000), 300_000, 900_000).iter().map(|(t, _)| (*t, (*t / 1000) as f64)).collect();
     let b: Samples = steady(7000, 900_000).iter().map(|(t, _)| (*t, ((*t - 14_000) / 1000) as f64)).collect();
@@ -113,7 +113,7 @@ fn rate_over_a_switch_is_that_of_the_counter() {
         let output = engine.range(&deduplicated(memory.clone()), &context(), query, 120_000, 900_000, 5000).unwrap();
         let Value::Matrix(series) = output.value else { panic!("{query} is no matrix") };
         assert_eq!(series.len(), 1);
-        assert!(series[0].values.iter().all(|v| (0.5..=1.5).contains(v)), "{query}: {:?}", series[0].values);
+        assert!(series[0].values.iter().all(|v| (0.3..=1.1).contains(v)), "{query}: {:?}", series[0].values);
     }
     let resets = engine.instant(&deduplicated(memory), &context(), "resets(c_total[15m])", 900_000).unwrap();
     let Value::Vector(resets) = resets.value else { panic!("resets are no vector") };
