@@ -21,8 +21,11 @@ const RETRY: RetryConfig = RetryConfig {
 const REQUEST_TIMEOUT: &str = "20 seconds";
 const CONNECT_TIMEOUT: &str = "3 seconds";
 
-/// Opens `bucket/prefix` with what `variables` say, of which those that begin with `AWS_` count.
-pub(super) fn open(
+/// Opens `bucket/prefix` with what `variables` say, of which those that begin with `AWS_` count. Nothing is asked of it yet.
+///
+/// # Errors
+/// Half a sentence that says what is wrong with the name or the variables.
+pub fn open(
     bucket_and_prefix: &str,
     variables: impl Iterator<Item = (String, String)>,
     runtime: &Handle,

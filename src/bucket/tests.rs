@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
 use super::object::ObjectStoreBucket;
-use super::promises::keeps_its_promises;
+use super::promises::{keeps_its_promises, large_objects_come_back_whole, of_many_writers_of_a_name_one_wins};
 use super::{open, s3};
 
 fn env() -> Env {
@@ -90,45 +90,6 @@ fn an_s3_server_keeps_its_promises() {
     let server = S3Server::start(&runtime);
     keeps_its_promises(&*server.open("metrics", &runtime));
     keeps_its_promises(&*server.open("metrics/some/prefix", &runtime));
-}
-
-/// A real S3 server, where the tests have one: `MARIGRAM_TEST_S3=s3://bucket/prefix` and the `AWS_*` variables.
-#[test]
-fn a_real_s3_server_keeps_its_promises() {
-    let Ok(url) = std::env::var("MARIGRAM_TEST_S3") else {
-        eprintln!("SKIPPED: MARIGRAM_TEST_S3 names no bucket of a real S3 server");
-        return;
-    };
-    let (runtime, env) = (runtime(), env());
-    let url = format!("{}/promises-{:032x}", url.trim_end_matches('/'), env.random.next_u128());
-    let bucket = open(&url, &env, runtime.handle()).unwrap();
-    keeps_its_promises(&*bucket);
-    large_objects_come_back_whole(&*bucket);
-    of_many_writers_of_a_name_one_wins(&*bucket);
-}
-
-fn large_objects_come_back_whole(bucket: &dyn Bucket) {
-    let bytes: Vec<u8> = (0..(33 << 20) + 77u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let bytes = Bytes::from(bytes);
-    bucket.put("large/chunks", bytes.clone()).unwrap();
-    assert!(bucket.get("large/chunks").unwrap().unwrap() == bytes);
-    let ends = (16 << 20) - 3..(16 << 20) + 5;
-    let part = bucket.get_range("large/chunks", ends.start as u64..ends.end as u64).unwrap().unwrap();
-    assert_eq!(part, bytes.slice(ends));
-}
-
-fn of_many_writers_of_a_name_one_wins(bucket: &dyn Bucket) {
-    for round in 0..20 {
-        let key = format!("catalog/{round}");
-        let put = |writer: usize| bucket.put_if_absent(&key, Bytes::from(format!("by {writer}")));
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..6).map(|writer| scope.spawn(move || put(writer))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        let winners: Vec<usize> = (0..6).filter(|writer| matches!(outcomes[*writer], Ok(true))).collect();
-        assert_eq!(winners.len(), 1, "{outcomes:?}");
-        assert_eq!(bucket.get(&key).unwrap().unwrap(), format!("by {}", winners[0]));
-    }
 }
 
 #[test]

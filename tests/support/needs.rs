@@ -25,7 +25,7 @@ pub(crate) const NODE_EXPORTER: Need = Need {
 pub(crate) const MINIO: Need = Need {
     variable: "MARIGRAM_MINIO",
     what: "a MinIO binary",
-    tests: "cluster_prometheus, cluster_replay, and what stops MinIO in cluster_too_much_dies",
+    tests: "bucket, cluster_prometheus, cluster_replay, and what stops MinIO in cluster_too_much_dies",
 };
 /// Recorded traffic.
 pub(crate) const REAL_SCRAPES: Need = Need {

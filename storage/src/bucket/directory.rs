@@ -1,7 +1,7 @@
 //! A bucket in a directory: an object is a file.
 //!
 //! Put-if-absent: the bytes go into a temporary file in the bucket's root, which is fsynced, then linked to its final
-//! name, which fails if the name exists; the directory is fsynced, the temporary name removed. So a name shows whole
+//! name, which fails if the name exists; the directories up to the root are fsynced, the temporary name removed. So a name shows whole
 //! objects only, and one of several writers wins. A listing fsyncs the directory before it reads it: a name that another
 //! writer made but had not yet made durable must not be acted upon and then be lost.
 
@@ -89,7 +89,10 @@ impl Bucket for DirectoryBucket {
         let temporary = self.root.join(format!("{TEMPORARY_PREFIX}{:032x}", self.random.next_u128()));
         let written = self.write_temporary(&temporary, &bytes);
         let outcome = written.and_then(|()| self.disk.link_new(&temporary, &path)).and_then(|new| {
-            self.disk.sync_dir(&dir)?;
+            // Another writer may have made the directories without having made them durable yet.
+            for dir in dir.ancestors().take_while(|dir| dir.starts_with(&self.root)) {
+                self.disk.sync_dir(dir)?;
+            }
             Ok(new)
         });
         let removed = self.disk.remove_file(&temporary);

@@ -45,3 +45,29 @@ fn ranges_are_cut_at_the_end(bucket: &dyn Bucket) {
     assert_eq!(got, ["45", "0", "9", ""]);
     assert!(bucket.get_ranges("r/x", &[], None).unwrap().is_none_or(|none| none.is_empty()));
 }
+
+/// Puts an object that is larger than what goes into one request.
+pub(super) fn large_objects_come_back_whole(bucket: &dyn Bucket) {
+    let bytes: Vec<u8> = (0..(33 << 20) + 77u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes = Bytes::from(bytes);
+    bucket.put("large/chunks", bytes.clone()).unwrap();
+    assert!(bucket.get("large/chunks").unwrap().unwrap() == bytes);
+    let ends = (16 << 20) - 3..(16 << 20) + 5;
+    let part = bucket.get_range("large/chunks", ends.start as u64..ends.end as u64).unwrap().unwrap();
+    assert_eq!(part, bytes.slice(ends));
+}
+
+/// Lets several threads put the same names.
+pub(super) fn of_many_writers_of_a_name_one_wins(bucket: &dyn Bucket) {
+    for round in 0..20 {
+        let key = format!("race/{round}");
+        let put = |writer: usize| bucket.put_if_absent(&key, Bytes::from(format!("by {writer}")));
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..6).map(|writer| scope.spawn(move || put(writer))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let winners: Vec<usize> = (0..6).filter(|writer| matches!(outcomes[*writer], Ok(true))).collect();
+        assert_eq!(winners.len(), 1, "{outcomes:?}");
+        assert_eq!(bucket.get(&key).unwrap().unwrap(), format!("by {}", winners[0]));
+    }
+}

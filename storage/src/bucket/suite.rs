@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::promises::keeps_its_promises;
+use super::promises::{keeps_its_promises, large_objects_come_back_whole, of_many_writers_of_a_name_one_wins};
 use super::simulated::World;
 use super::{Bucket, DirectoryBucket};
 use crate::disk::RealDisk;
@@ -39,20 +39,10 @@ fn the_simulated_bucket_keeps_its_promises() {
 }
 
 #[test]
-fn of_many_writers_of_a_name_one_wins() {
+fn in_a_directory_one_writer_of_a_name_wins() {
     let temp = tempfile::tempdir().unwrap();
-    let bucket = directory(temp.path());
-    for round in 0..20 {
-        let key = format!("catalog/{round}");
-        let put = |writer: usize| bucket.put_if_absent(&key, Bytes::from(format!("by {writer}"))).unwrap();
-        let wins: Vec<bool> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..6).map(|writer| scope.spawn(move || put(writer))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert_eq!(wins.iter().filter(|won| **won).count(), 1);
-        let winner = wins.iter().position(|won| *won).unwrap();
-        assert_eq!(bucket.get(&key).unwrap().unwrap(), format!("by {winner}"));
-    }
+    of_many_writers_of_a_name_one_wins(&directory(temp.path()));
+    large_objects_come_back_whole(&directory(temp.path()));
 }
 
 #[test]

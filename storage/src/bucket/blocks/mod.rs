@@ -170,6 +170,7 @@ impl BucketBlocks {
 impl Shared {
     /// The blocks that overlap the range and hold series of the tenant.
     fn parts(&self, context: &Context, range: TimeRange, blocks: &[CatalogBlock]) -> Result<Vec<Part>> {
+        context.check()?;
         let blocks: Vec<&CatalogBlock> = blocks.iter().filter(|block| block.range.overlaps(range)).collect();
         let parts = in_parallel(&blocks, BLOCKS_AT_ONCE, |block| {
             let layout = self.layout(context, block)?;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::window::Wanted;
-use super::{BLOCKS_AT_ONCE, Part, Shared, in_parallel, index_threads};
+use super::window::{self, Wanted};
+use super::{Part, Shared, in_parallel, index_threads};
 use crate::context::{Context, Reservation};
 use crate::error::Result;
 use crate::index::ChunkRef;
@@ -123,7 +123,7 @@ impl Stream {
         let mut work: Vec<(&Part, Vec<Wanted>)> =
             self.parts.iter().zip(wanted).filter(|(_, w)| !w.is_empty()).collect();
         work.iter_mut().for_each(|(_, wanted)| wanted.sort_unstable_by_key(|wanted| wanted.chunk.offset));
-        let threads = work.len().clamp(1, BLOCKS_AT_ONCE);
+        let threads = window::threads(&self.context, work.len());
         let read =
             in_parallel(&work, threads, |(part, wanted)| self.shared.chunks(&self.context, part, wanted, threads))?;
         for (at, chunk) in read.into_iter().flatten() {

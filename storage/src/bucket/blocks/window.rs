@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::cache::{PAGE_BYTES, Page, PageGuard};
 use super::plan::{bytes_of, coalesce, pages};
-use super::{Part, Shared};
+use super::{BLOCKS_AT_ONCE, Part, Shared};
 use crate::block::{CHUNKS_FILE, check_chunk};
 use crate::bucket::block_key;
 use crate::context::Context;
@@ -21,6 +21,15 @@ use crate::select::EncodedChunk;
 const GROUPS_BYTES_MAX: u64 = 64 << 20;
 /// The groups may take this part of what the query may still hold.
 const GROUPS_BUDGET_SHARE: u64 = 4;
+
+/// With less than this for its pages, a thread would do more harm than good.
+const GROUP_BYTES_MIN: u64 = 4 * PAGE_BYTES;
+
+/// How many of so many blocks to read at once.
+pub(super) fn threads(context: &Context, blocks: usize) -> usize {
+    let affordable = context.budget_left() / GROUPS_BUDGET_SHARE / GROUP_BYTES_MIN;
+    blocks.min(BLOCKS_AT_ONCE).min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
+}
 
 /// A chunk that a window needs.
 pub(super) struct Wanted {
