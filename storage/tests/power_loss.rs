@@ -36,8 +36,8 @@ impl World {
             random: Arc::new(SeededRandom::new(self.seed * 1000 + self.disk.steps())),
             disk: Arc::new(self.disk.clone()),
         };
-        // Small segments, so that rotation and truncation are among the steps.
-        let options = DbOptions { segment_bytes: 2000, retention_ms: 0, ..DbOptions::default() };
+        // Segments of a few commits, so that rotation and truncation are among the steps.
+        let options = DbOptions { segment_bytes: 300, retention_ms: 0, ..DbOptions::default() };
         Db::open(PathBuf::from("/data"), env, options)
     }
 }

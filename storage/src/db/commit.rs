@@ -69,7 +69,7 @@ impl Writer {
 }
 
 impl Db {
-    fn check_writer(&self, writer: &Writer) -> Result<()> {
+    pub(super) fn check_writer(&self, writer: &Writer) -> Result<()> {
         if writer.committing {
             self.poison.get_or_init(|| "a commit panicked half way".into());
         }
@@ -206,9 +206,8 @@ impl Db {
         Ok(())
     }
 
-    /// Begins a new segment, which first of all repeats the metadata: that has no other home.
+    /// Begins a new segment, which first of all repeats the metadata: that has no other home. The writer was checked.
     pub(super) fn rotate(&self, writer: &mut Writer) -> Result<()> {
-        self.check_writer(writer)?;
         let rotated = writer.wal.rotate();
         self.poison_on_error(rotated)?;
         writer.named.clear();

@@ -76,6 +76,7 @@ impl Db {
         if partitions.is_empty() {
             return Ok(partitions);
         }
+        self.check_writer(&writer)?;
         self.rotate(&mut writer)?;
         for partition in &partitions {
             partition.freeze();
