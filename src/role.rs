@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::config::args::Command;
 use crate::config::settings::SettingsError;
 use crate::run::Server;
-use crate::{insert, promqltest, single, storage_node, telemetry};
+use crate::{insert, promqltest, query_node, single, status, storage_node, telemetry};
 
 /// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
@@ -64,6 +64,7 @@ pub(crate) fn start(background: &mut Background) -> Result<(), String> {
         Role::Single => single::start(background),
         Role::Storage => storage_node::start(background),
         Role::Insert => insert::start(background),
+        Role::Query => query_node::start(background),
         role => Err(format!("marigram {} is not there yet", role.as_str())),
     }
 }
@@ -76,6 +77,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Insert(args) => serve(&args.common.log_level.clone(), Settings::insert(*args)),
         Command::Query(args) => serve(&args.common.log_level.clone(), Settings::query(*args)),
         Command::Compact(args) => serve(&args.common.log_level.clone(), Settings::compact(*args)),
+        Command::Status { url } => status::command::command(&url),
         Command::Promqltest { dir, verbose } => promqltest::command(&dir, verbose).unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,6 +1,7 @@
 //! What a role is behind its HTTP API: every role is one [`Service`], and handlers know nothing else of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use marigram_query::Engine;
 use marigram_query::source::Source;
@@ -45,6 +46,11 @@ pub trait Service: Send + Sync {
 
     /// The store of this process; `None`: the role has none. Does not block.
     fn store(&self) -> Option<&Arc<Db>> {
+        None
+    }
+
+    /// The longest time that a query may take, where the cluster sets one. Does not block.
+    fn query_timeout_max(&self) -> Option<Duration> {
         None
     }
 

@@ -96,6 +96,17 @@ impl Follower {
         Err(format!("the newest catalog of the bucket could not be confirmed for {} s{reason}", age.as_secs()))
     }
 
+    /// The newest catalog that was seen, however long ago. Does not block.
+    pub fn newest(&self) -> Option<Arc<Catalog>> {
+        self.seen.lock().newest.as_ref().map(|(catalog, _)| Arc::clone(catalog))
+    }
+
+    /// How long ago the newest catalog was confirmed. Does not block.
+    pub fn confirmed_ago(&self) -> Option<Duration> {
+        let seen = self.seen.lock();
+        seen.newest.as_ref().map(|(_, confirmed_at)| self.clock.monotonic().saturating_sub(*confirmed_at))
+    }
+
     /// Looks for a newer catalog now, and answers as [`Follower::current`] does. Blocks while the bucket is asked. Of many
     /// who call at the same time, one asks.
     ///

@@ -29,6 +29,12 @@ pub enum Command {
     Query(Box<QueryNodeArgs>),
     /// Run a compactor of a cluster: it keeps the list of members and moves sealed blocks into the bucket.
     Compact(Box<CompactArgs>),
+    /// Print how the cluster is, as one of its nodes sees it; fails while answers are not complete.
+    Status {
+        /// HTTP address of any node.
+        #[arg(long, env = "MARIGRAM_URL", value_name = "URL", default_value = "http://127.0.0.1:9291")]
+        url: String,
+    },
     /// Run Prometheus' PromQL test scripts (*.test) of a directory and say how many cases pass.
     Promqltest {
         /// The directory that holds the scripts.

@@ -88,7 +88,10 @@ impl RollCall {
                 _ => String::new(),
             };
             // Writing to a string cannot fail.
-            let _ = write!(sentence, "{between}{name}{zone}: {why}");
+            let _ = match why.strip_prefix(&format!("storage node {name} ")) {
+                Some(rest) => write!(sentence, "{between}{name}{zone} {rest}"),
+                None => write!(sentence, "{between}{name}{zone}: {why}"),
+            };
         }
         if self.missing.len() > NAMED_MAX {
             let _ = write!(sentence, "; and {} more", self.missing.len() - NAMED_MAX);
@@ -179,13 +182,13 @@ mod tests {
     #[test]
     fn the_sentence_names_who_and_why() {
         let mut call = RollCall::new(list(2, &["", "", ""]));
-        call.miss("c", "replaying its log");
+        call.miss("c", "storage node c (c:1) is down: timeout");
         call.miss("b", "connection refused");
         call.miss("b", "a later reason");
         call.miss("nobody", "not listed");
         assert_eq!(
             call.verdict().unwrap_err(),
-            "2 of 3 members are missing (b: connection refused; c: replaying its log); an answer needs fewer than 2 missing"
+            "2 of 3 members are missing (b: connection refused; c (c:1) is down: timeout); an answer needs fewer than 2 missing"
         );
         assert_eq!((call.missing(), call.why("b"), call.why("a")), (2, Some("connection refused"), None));
     }

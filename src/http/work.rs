@@ -15,7 +15,7 @@ use super::admission::{Gate, Refused};
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, invalid};
 use crate::app::App;
-use crate::service::Reader;
+use crate::service::{Reader, Service};
 
 /// Most replica labels that a request may name: every series is looked through for each.
 const REPLICA_LABELS_MAX: usize = 32;
@@ -82,7 +82,7 @@ pub struct Work<'a> {
     pub context: &'a Context,
 }
 
-/// Runs `work` on a thread of its own.
+/// Runs `work` on a thread of its own, for no longer than the cluster allows.
 ///
 /// # Errors
 /// The work's own, no place, not ready, or a panic (a bug, answered as such).
@@ -94,6 +94,7 @@ pub async fn run<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     app.reader().map_err(ApiError::unavailable)?;
     let ReadOptions { tenant, timeout, replica_labels, partial } = options;
+    let timeout = timeout.min(app.service().and_then(Service::query_timeout_max).unwrap_or(Duration::MAX));
     let clock = Arc::clone(&app.env.clock);
     let context = Context::new(tenant, clock, Some(timeout), app.settings.query.memory_budget_bytes);
     let context = if partial { context.allow_partial() } else { context };

@@ -17,15 +17,18 @@ pub mod transport;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use marigram_storage::env::Clock;
 use marigram_storage::write::WriteBatch;
 use marigram_storage::{Error, Result};
 use tokio::runtime::Handle;
 
 use crate::app::{App, Event, Failure};
 use crate::background::{Background, StopFlag};
+use crate::fanout;
 use crate::peers::Peers;
+use crate::role::Role;
 use crate::service::{Service, Sink};
+use crate::status;
 use delivery::Timing;
 use over_peers::OverPeers;
 use replicate::Replicator;
@@ -39,6 +42,7 @@ struct Insert {
     peers: Arc<Peers>,
     replicator: Arc<Replicator<OverPeers>>,
     runtime: Handle,
+    clock: Arc<dyn Clock>,
 }
 
 /// Starts the tasks.
@@ -51,7 +55,8 @@ pub(crate) fn start(background: &mut Background) -> Result<(), String> {
     runtime.spawn(watch_lists(Arc::clone(&app), Arc::clone(&peers), Arc::clone(&replicator)));
     let budget = Arc::clone(&replicator.budget);
     background.spawn("deliveries", move |_, stop| finish_deliveries(stop, &budget))?;
-    app.serve(Arc::new(Insert { peers, replicator, runtime }));
+    let clock = Arc::clone(&app.env.clock);
+    app.serve(Arc::new(Insert { peers, replicator, runtime, clock }));
     Ok(())
 }
 
@@ -103,32 +108,19 @@ impl Service for Insert {
     }
 
     fn seal(&self) -> Result<()> {
-        let cluster = self.replicator.transport.cluster().map_err(Error::Unavailable)?;
-        let view = self.peers.view();
-        // All are reached before any is asked to work.
-        let nodes = cluster.list.members.iter().map(|member| view.live(member));
-        let nodes = nodes.collect::<Result<Vec<_>, _>>().map_err(Error::Unavailable)?;
-        let sealed = self.runtime.block_on(join_all(nodes.iter().map(|node| node.client.seal())));
-        let failed: Vec<_> = (cluster.list.members.iter().zip(sealed))
-            .filter_map(|(member, sealed)| Some(format!("storage node {}: {}", member.node_name, sealed.err()?)))
-            .collect();
-        if failed.is_empty() { Ok(()) } else { Err(Error::Unavailable(failed.join("; "))) }
+        fanout::seal(&self.peers, &self.runtime)
     }
 
     fn cluster_status(&self) -> serde_json::Value {
-        let view = self.peers.view();
-        let member = |member: &marigram_storage::model::member::Member| {
-            let missing = view.writable(member).err();
-            serde_json::json!({ "name": member.node_name, "zone": member.zone, "live": missing.is_none(), "reason": missing })
-        };
-        let members: Vec<_> = view.list.iter().flat_map(|list| &list.members).map(member).collect();
-        serde_json::json!({
-            "role": "insert",
-            "ready": self.readiness().is_ok(),
-            "reason": self.readiness().err(),
-            "catalogNumber": view.catalog_number(),
-            "members": members,
+        status::of(&status::Known {
+            role: Role::Insert,
+            readiness: self.readiness(),
+            view: &self.peers.view(),
+            catalog: None,
+            confirmed_ago: None,
+            now_ms: self.clock.now_ms(),
         })
+        .to_json()
     }
 
     fn metrics(&self, out: &mut String) {
