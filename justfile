@@ -21,3 +21,7 @@ fuzz target seconds="120":
 # Prometheus' test scripts: how many cases pass
 promqltest dir:
     cargo run --release -- promqltest {{dir}}
+
+# what replication costs: CPU per sample of a cluster beside that of `single` (benches/README.md)
+bench-replication:
+    MARIGRAM_REAL_SCRAPES="${MARIGRAM_REAL_SCRAPES:-../shared/real-scrapes}" cargo bench --bench replication

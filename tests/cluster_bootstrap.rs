@@ -32,6 +32,12 @@ fn query(node: &Node) -> (u16, serde_json::Value) {
     node.http().json_post("/api/v1/query", &[("query", "count(beginning)")])
 }
 
+/// The same while it may not listen yet.
+fn ask(node: &Node) -> Option<(u16, serde_json::Value)> {
+    let answer = node.http().get("/api/v1/query?query=beginning").ok()?;
+    Some((answer.status, answer.json()))
+}
+
 #[test]
 fn everything_but_a_compactor_waits_for_one() {
     let mut cluster = Cluster::prepare("no-compactor", &Plan::default());
@@ -96,7 +102,7 @@ fn two_nodes_with_one_name() {
     cluster.compactors[0].stop();
     cluster.compactors[0].set_flag("storage-node", &all);
     cluster.compactors[0].start();
-    twin.wait_complaint(&["node-1"]);
+    twin.wait_complaint(&["another disk under its name"]);
     // The one that is listed goes on.
     cluster.wait_ready();
     assert_written(&cluster.insert);
@@ -114,7 +120,7 @@ fn a_bucket_of_another_cluster() {
         node.stop();
         node.set_flag("bucket", &bucket);
         node.start();
-        node.wait_complaint(&["another cluster"]);
+        node.wait_complaint(&["--bucket", "cluster", "storage nodes"]);
     }
     let was_refused = match ours.query.has_ended() {
         true => true,
@@ -154,17 +160,24 @@ fn a_mistyped_address() {
     let mut cluster = Cluster::start("mistyped", &Plan::default());
     let nobody = free_address();
     let Cluster { storage, insert, query, compactors, .. } = &mut cluster;
-    // None of the addresses is right: it says so, with the address.
+    // None of the addresses is right: nobody, and the address of an HTTP API in the place of the gRPC one.
+    for wrong in [nobody.as_str(), storage[0].address()] {
+        insert.stop();
+        insert.set_flag("storage-node", wrong);
+        insert.start();
+        insert.wait_complaint(&[wrong]);
+        // A query node learns from the catalog whom it misses.
+        query.stop();
+        query.set_flag("storage-node", wrong);
+        query.start();
+        let error = poll_until("the query node to miss its members", || {
+            let (status, answer) = ask(query)?;
+            let error = answer["error"].as_str()?.to_owned();
+            (status == 503 && error.contains("members are missing")).then_some(error)
+        });
+        assert!(error.contains(wrong), "it names the address {wrong}: {error}");
+    }
     for node in [insert, query] {
-        node.stop();
-        node.set_flag("storage-node", &nobody);
-        node.start();
-        node.wait_complaint(&[&nobody]);
-        node.stop();
-        // The address of an HTTP API in the place of the gRPC one.
-        node.set_flag("storage-node", storage[0].address());
-        node.start();
-        node.wait_complaint(&[storage[0].address()]);
         node.stop();
         // No address at all.
         node.set_flag("storage-node", "localhost");
