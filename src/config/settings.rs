@@ -128,6 +128,9 @@ const SERIES_LABELS_BYTES_MAX: usize = 768 << 10;
 /// Tags and lengths of a label.
 const LABEL_OVERHEAD_BYTES: usize = 16;
 
+/// Longest time for the body of a query to arrive at a role that takes no writes.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long `single` keeps samples unless told otherwise, as Prometheus does.
 const SINGLE_RETENTION: Duration = Duration::from_secs(15 * 24 * 3600);
 
@@ -235,7 +238,7 @@ impl Settings {
             maintenance_interval: Some(MAINTENANCE_INTERVAL),
             replica_labels: args.replica_label,
             query: QuerySettings::default(),
-            write: WriteSettings::default(),
+            write: WriteSettings { body_timeout: BODY_TIMEOUT, ..WriteSettings::default() },
             store: DbOptions::default(),
             cluster: ClusterSettings {
                 grpc_listen: args.grpc_listen,
@@ -361,6 +364,15 @@ mod tests {
         assert_eq!(settings.query.timeout, Duration::from_secs(120));
         assert_eq!((settings.query.max_concurrency, settings.query.max_samples), (20, 50_000_000));
         assert_eq!(settings.query.lookback_ms, 300_000);
+    }
+
+    #[test]
+    fn a_role_without_writes_waits_for_the_bodies_of_queries() {
+        let args = ["marigram", "query", "--storage-node", "a:1", "--bucket", "file:///b"];
+        let Command::Query(args) = Cli::try_parse_from(args).unwrap().command else {
+            unreachable!("query was asked for")
+        };
+        assert!(Settings::query(*args).unwrap().write.body_timeout > Duration::from_secs(1));
     }
 
     #[test]
