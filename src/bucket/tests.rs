@@ -161,6 +161,17 @@ fn wrong_keys_and_missing_buckets_are_errors() {
 }
 
 #[test]
+fn without_an_endpoint_the_bucket_is_amazons() {
+    let runtime = runtime();
+    let bucket = s3::open("metrics/", std::iter::empty(), runtime.handle()).unwrap();
+    assert_eq!(format!("{bucket:?}"), "AmazonS3(metrics)/");
+    let variables = [("AWS_CONNECT_TIMEOUT", "soon"), ("AWS_TIMEOUT", "")];
+    let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let refused = s3::open("metrics", variables, runtime.handle()).unwrap_err();
+    assert!(refused.contains("\"soon\""), "{refused}");
+}
+
+#[test]
 fn what_is_no_bucket_is_refused_by_the_name_of_the_flag() {
     let runtime = runtime();
     for url in
