@@ -158,7 +158,7 @@ fn a_counter_is_reset_only_where_it_truly_was() {
         got[0]["value"][1].as_str().unwrap().parse::<f64>().unwrap()
     };
     assert_eq!(value("resets(requests_total[2h])", &[]), 1.0);
-    // Over the switch, the rate is the counter's.
+    // Over the switch, the rate is about the counter's: it is extrapolated from the average step, which is shorter there.
     let (start, end) = (time(scrape_ms("a", 20)), time(scrape_ms("a", 75)));
     let form = [("query", "rate(requests_total[1m])"), ("start", &start), ("end", &end), ("step", "5")];
     let data = server.form(None, "/api/v1/query_range", &form).data();
@@ -166,7 +166,7 @@ fn a_counter_is_reset_only_where_it_truly_was() {
     assert_eq!((data["result"].as_array().unwrap().len(), values.len()), (1, 55 * 3 + 1));
     for sample in values {
         let rate: f64 = sample[1].as_str().unwrap().parse().unwrap();
-        assert!((1.7..=2.3).contains(&rate), "{sample}");
+        assert!((1.6..=2.3).contains(&rate), "{sample}");
     }
     // The increase after the switch is exactly as the surviving replica has it.
     let increase = |selector: &str, more: &[(&str, &str)]| {
@@ -242,7 +242,7 @@ fn wrong_parameters_are_refused() {
 #[test]
 fn series_are_listed_once_and_labels_as_they_are_stored() {
     let server = pair();
-    let series = |more: &str| server.get(None, &format!("/api/v1/series?match[]={{job=\"app\"}}{more}")).data();
+    let series = |more: &str| server.get(None, &format!("/api/v1/series?match[]=%7Bjob%3D%22app%22%7D{more}")).data();
     let names: Vec<Value> = series("").as_array().unwrap().iter().map(|labels| labels["__name__"].clone()).collect();
     assert_eq!(names, ["depth", "only_b", "requests_total", "short"]);
     assert!(!series("").to_string().contains("replica"));
