@@ -10,7 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use marigram::http::error::{ApiError, ErrorType};
-use marigram::http::work;
+use marigram::http::params::Params;
+use marigram::http::work::{self, ReadOptions};
 use marigram_storage::model::tenant::TenantId;
 use support::TestServer;
 
@@ -22,13 +23,13 @@ fn dropping_the_request_cancels_its_work_and_frees_its_place() {
     let (ended_in, ended) = mpsc::channel();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let timeout = Duration::from_secs(60);
+        let params = Params::new(b"", Some("timeout=60s"));
         let request = work::run(
             &app,
             |app| &app.queries,
-            TenantId::default(),
-            timeout,
-            move |_, context| {
+            ReadOptions::new(&app, TenantId::default(), &params).unwrap(),
+            move |work| {
+                let context = work.context;
                 let _ = started_in.send(());
                 // The clock of this server stands still, so only the cancellation can end this.
                 while context.check().is_ok() {
