@@ -6,6 +6,7 @@ pub mod app;
 pub mod background;
 pub mod bucket;
 pub mod calendar;
+pub mod compactor;
 pub mod config;
 pub mod fanout;
 pub mod http;

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::config::args::Command;
 use crate::config::settings::SettingsError;
 use crate::run::Server;
-use crate::{insert, promqltest, query_node, single, status, storage_node, telemetry};
+use crate::{compactor, insert, promqltest, query_node, single, status, storage_node, telemetry};
 
 /// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
@@ -65,7 +65,7 @@ pub(crate) fn start(background: &mut Background) -> Result<(), String> {
         Role::Storage => storage_node::start(background),
         Role::Insert => insert::start(background),
         Role::Query => query_node::start(background),
-        role => Err(format!("marigram {} is not there yet", role.as_str())),
+        Role::Compact => compactor::start(background),
     }
 }
 

@@ -145,6 +145,8 @@ impl Peers {
     /// What a handshake brought.
     fn heard(&self, address: &str, outcome: Result<Handshake, String>) {
         let mut known = self.known.lock();
+        let told = outcome.as_ref().ok().and_then(|handshake| handshake.members.as_ref());
+        let stranger = told.filter(|list| known.believe(list).is_err()).map(|list| list.cluster_id);
         let outcome = outcome.and_then(|handshake| {
             if let Some(list) = &handshake.members
                 && known.believe(list)?
@@ -155,6 +157,7 @@ impl Peers {
         });
         let Some(watched) = known.nodes.get_mut(address) else { return };
         let was_down = watched.node.down.take();
+        watched.node.stranger = stranger;
         match outcome {
             Ok(handshake) => {
                 if was_down.is_some() {
@@ -216,6 +219,7 @@ impl Peers {
             client: client.clone(),
             handshake: None,
             down: Some(NOT_ASKED_YET.to_owned()),
+            stranger: None,
         };
         let again = Arc::new(Notify::new());
         let task = self.runtime.spawn(keep_asking(Arc::downgrade(self), client, Arc::clone(&again)));

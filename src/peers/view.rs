@@ -30,6 +30,8 @@ pub struct Node {
     pub handshake: Option<Arc<Handshake>>,
     /// Why it is down; `None`: it answers.
     pub down: Option<String>,
+    /// The cluster that it says it belongs to, where that is another than the others'; it counts as down.
+    pub stranger: Option<u128>,
 }
 
 impl Node {

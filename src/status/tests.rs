@@ -36,6 +36,7 @@ fn node(runtime: &tokio::runtime::Runtime, address: &str, said: Option<Handshake
         client: NodeClient::new(address, runtime.handle().clone()).unwrap(),
         handshake: said.map(Arc::new),
         down: down.map(str::to_owned),
+        stranger: None,
     }
 }
 
