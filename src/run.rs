@@ -25,7 +25,7 @@ use crate::role;
 /// How long running requests may take to finish when the server stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Threads beside those for queries and writes: sealing, metrics, what other nodes ask for.
-const SPARE_THREADS: usize = 64;
+pub(crate) const SPARE_THREADS: usize = 64;
 
 /// A running server.
 #[derive(Debug)]

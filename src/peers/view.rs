@@ -74,23 +74,26 @@ impl View {
     pub fn live(&self, member: &Member) -> Result<&Node, String> {
         let name = &member.node_name;
         let is_meant = |handshake: &Handshake| handshake.member.node_name == *name;
-        let mut missing = None;
+        let (mut same_disk, mut other_disk) = (None, None);
         for node in &self.nodes {
             let Some(handshake) = node.handshake.as_deref().filter(|handshake| is_meant(handshake)) else { continue };
+            if handshake.member.disk_id != member.disk_id {
+                other_disk.get_or_insert_with(|| {
+                    format!(
+                        "storage node {name} ({}) has another disk ({:032x}) than the one that is listed ({:032x})",
+                        node.address, handshake.member.disk_id, member.disk_id
+                    )
+                });
+                continue;
+            }
             let reason = match &node.down {
                 Some(reason) => format!("storage node {name} ({}) is down: {reason}", node.address),
-                None if handshake.member.disk_id != member.disk_id => format!(
-                    "storage node {name} ({}) has another disk ({:032x}) than the one that is listed ({:032x})",
-                    node.address, handshake.member.disk_id, member.disk_id
-                ),
-                None if !handshake.answers_queries() => {
-                    format!("storage node {name} ({}) is recovering its data", node.address)
-                }
-                None => return Ok(node),
+                None if handshake.answers_queries() => return Ok(node),
+                None => format!("storage node {name} ({}) is recovering its data", node.address),
             };
-            missing.get_or_insert(reason);
+            same_disk.get_or_insert(reason);
         }
-        Err(missing.unwrap_or_else(|| self.never_seen(name)))
+        Err(same_disk.or(other_disk).unwrap_or_else(|| self.never_seen(name)))
     }
 
     /// The node of [`View::live`], if it takes writes now.

@@ -67,3 +67,6 @@ fn keep_store(app: &Arc<App>, node: &Arc<StorageNode>, stop: &StopFlag, opened: 
     // Without a maintenance interval a test looks for due work; the thread then waits for the end of the server.
     while !stop.wait(Duration::from_secs(3600)) {}
 }
+
+#[cfg(test)]
+mod tests;

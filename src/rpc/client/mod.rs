@@ -35,8 +35,9 @@ use super::convert::{Malformed, member, status};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer is asked for a sign of life when it was silent for this long, …
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// … and its connection is given up when none comes in this time.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// … and its connection is given up when none comes in this time. (Handshakes notice a silent node earlier; this frees
+/// what still waits for it.)
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may take that only reads or writes a small file.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a node may take to cut all open data into blocks.

@@ -14,7 +14,7 @@ use marigram_storage::{Error, Result};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{Rpc, overloaded};
+use super::{Rpc, overloaded, stopping};
 use crate::rpc::convert::append::{self, AppendHeader, Appended, Assembler};
 use crate::storage_node::node::StorageNode;
 
@@ -53,7 +53,9 @@ impl Ingest for Rpc {
                 let header =
                     header.clone().ok_or_else(|| Status::invalid_argument("a write begins with its header"))?;
                 let some = std::mem::take(&mut pieces);
+                let thread = self.write_threads.acquire().await.map_err(|_| stopping())?;
                 let stored = self.blocking(move |node| store(node, &header, some)).await;
+                drop(thread);
                 self.app.check_poison();
                 let (unknown, catalog_number) = stored?;
                 appended.unknown.extend(unknown);

@@ -38,8 +38,11 @@ const WRITES_MAX: usize = 256;
 const WRITE_BYTES_MAX: usize = 512 << 20;
 /// Selects and lookups at once.
 const READS_MAX: usize = 1024;
-/// Threads that work on reads at once: the others stay free for writes.
-const READ_THREADS: usize = 32;
+/// Threads that work on reads at once, …
+const READ_THREADS: usize = 28;
+/// … and on writes: some stay free for handshakes, so that a busy node is not taken for a dead one.
+const WRITE_THREADS: usize = 28;
+const _: () = assert!(READ_THREADS + WRITE_THREADS < crate::run::SPARE_THREADS);
 /// A silent client is asked for a sign of life when it was silent for this long, …
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// … and its connection is given up when none comes in this time.
@@ -53,6 +56,7 @@ pub(crate) struct Rpc {
     stopped: watch::Receiver<bool>,
     writes: Arc<Gate>,
     write_bytes: Arc<ByteBudget>,
+    write_threads: Arc<Semaphore>,
     reads: Arc<Gate>,
     read_threads: Arc<Semaphore>,
 }
@@ -66,6 +70,7 @@ impl Rpc {
             stopped,
             writes: Arc::new(Gate::new(WRITES_MAX, 0)),
             write_bytes: Arc::new(ByteBudget::new(WRITE_BYTES_MAX)),
+            write_threads: Arc::new(Semaphore::new(WRITE_THREADS)),
             reads: Arc::new(Gate::new(READS_MAX, 0)),
             read_threads: Arc::new(Semaphore::new(READ_THREADS)),
         }

@@ -52,6 +52,8 @@ pub struct MembersFile {
     own: Member,
     /// `None` before the first list.
     known: Mutex<Option<Arc<KnownMembers>>>,
+    /// Held while a list goes to disk, so that nobody who asks waits for that.
+    telling: Mutex<()>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +88,7 @@ impl MembersFile {
                 Some(Arc::new(decode(&path.display().to_string(), &bytes)?))
             }
         };
-        Ok(MembersFile { env: env.clone(), path, own: own.clone(), known: Mutex::new(known) })
+        Ok(MembersFile { env: env.clone(), path, own: own.clone(), known: Mutex::new(known), telling: Mutex::default() })
     }
 
     /// What the node knows; `None` before the first list.
@@ -110,17 +112,18 @@ impl MembersFile {
     /// The disk's; then the node knows what it knew.
     pub fn tell(&self, list: MemberList, confirmed: bool) -> Result<Arc<KnownMembers>> {
         list.check().map_err(Error::BadInput)?;
-        let mut known = self.known.lock();
+        let _one_at_a_time = self.telling.lock();
+        let known = self.known();
         let next = match known.as_deref() {
             None => KnownMembers { list, confirmed },
             Some(old) => old.followed_by(list, confirmed, &self.own)?,
         };
-        let next = match &*known {
-            Some(old) if **old == next => return Ok(Arc::clone(old)),
+        let next = match known {
+            Some(old) if *old == next => return Ok(old),
             _ => Arc::new(next),
         };
         replace_file(&*self.env.disk, &self.path, &encode(&next)?)?;
-        *known = Some(Arc::clone(&next));
+        *self.known.lock() = Some(Arc::clone(&next));
         Ok(next)
     }
 }
