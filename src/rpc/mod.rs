@@ -9,3 +9,7 @@ pub mod server;
 pub const PIECE_BYTES_MAX: usize = 1 << 20;
 /// Largest message that is read: a sender's count of its own bytes need not be exact.
 pub const MESSAGE_BYTES_MAX: usize = PIECE_BYTES_MAX + (256 << 10);
+/// What one stream may have on its way: enough that the next piece arrives while one is worked on.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// What all streams of a connection may have on their way.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;

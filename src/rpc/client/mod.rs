@@ -26,10 +26,10 @@ use tokio::runtime::Handle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::MESSAGE_BYTES_MAX;
 use super::convert::append::{self, AppendHeader, Appended};
 use super::convert::node::{self, Handshake};
 use super::convert::{Malformed, member, status};
+use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,11 +42,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a node may take to cut all open data into blocks.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(600);
-/// What one stream may have on its way: enough that the next piece arrives while one is worked on.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-/// What all streams of a connection may have on their way.
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-
 /// A storage node at one address. Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct NodeClient {

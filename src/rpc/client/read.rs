@@ -22,6 +22,7 @@ use prost::Message;
 use tonic::{Status, Streaming};
 
 use super::NodeClient;
+use crate::rpc::convert::Malformed;
 use crate::rpc::convert::lookup::{self, Item};
 use crate::rpc::convert::select::{self, AnswerHeader, Joiner, Scope, held_bytes};
 
@@ -64,8 +65,7 @@ impl NodeClient {
         let mut stub = self.select.clone();
         let mut stream = self.attended(context, stub.select(message)).await?.into_inner();
         let first = self.attended(context, stream.message()).await?;
-        let header = select::decode_header(first.as_ref().and_then(|piece| piece.header.as_ref()));
-        let header = header.map_err(|malformed| self.malformed(malformed))?;
+        let header = self.header(first.map(|piece| (piece.header, piece.series.is_empty())))?;
         let remote = RemoteStream {
             client: self.clone(),
             context: context.clone(),
@@ -141,8 +141,7 @@ impl NodeClient {
         let mut stub = self.select.clone();
         let mut stream = self.attended(context, stub.metadata(message)).await?.into_inner();
         let first = self.attended(context, stream.message()).await?;
-        let header = select::decode_header(first.as_ref().and_then(|piece| piece.header.as_ref()));
-        let header = header.map_err(|malformed| self.malformed(malformed))?;
+        let header = self.header(first.map(|piece| (piece.header, piece.metadata.is_empty())))?;
         let (mut items, mut reservations) = (Vec::new(), Vec::new());
         while let Some(piece) = self.attended(context, stream.message()).await? {
             reservations.push(context.reserve(piece.encoded_len() as u64)?);
@@ -153,8 +152,7 @@ impl NodeClient {
 
     async fn items<T: Item>(&self, context: &Context, mut stream: Streaming<proto::LookupPiece>) -> Result<Answer<T>> {
         let first = self.attended(context, stream.message()).await?;
-        let header = select::decode_header(first.as_ref().and_then(|piece| piece.header.as_ref()));
-        let header = header.map_err(|malformed| self.malformed(malformed))?;
+        let header = self.header(first.map(|piece| (piece.header, piece.items.is_empty())))?;
         let (mut items, mut reservations) = (Vec::new(), Vec::new());
         while let Some(piece) = self.attended(context, stream.message()).await? {
             // What arrived, and what it becomes.
@@ -163,6 +161,16 @@ impl NodeClient {
             items.extend(more);
         }
         Ok(Answer { header, items })
+    }
+
+    /// The header of an answer, from its first piece, in which it must be alone.
+    fn header(&self, first: Option<(Option<proto::AnswerHeader>, bool)>) -> Result<AnswerHeader> {
+        let (header, alone) = first.unwrap_or_default();
+        let decoded = match alone || header.is_none() {
+            true => select::decode_header(header.as_ref()),
+            false => Err(Malformed::new("the header of the answer does not come alone")),
+        };
+        decoded.map_err(|malformed| self.malformed(malformed))
     }
 
     /// Waits for a call, and meanwhile looks at the deadline and the cancel flag.

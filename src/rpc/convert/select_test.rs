@@ -99,7 +99,7 @@ fn pieces_that_no_node_makes_are_refused() {
         |piece| piece.series[0].labels = piece.series[1].labels.clone(),
         |piece| piece.series[0].replica = Bytes::from_static(b"\x0a\x01"),
         |piece| piece.series[0].chunk_min_ms.clear(),
-        |piece| piece.series[0].chunk_span_ms.truncate(1),
+        |piece| piece.series[0].chunk_span_ms.push(0),
         |piece| piece.series[0].chunk_span_ms[0] = u64::MAX,
         |piece| piece.series[0].chunk_lengths[0] = u32::MAX,
         |piece| piece.series[0].chunks = Bytes::from_static(b"longer than the lengths say"),

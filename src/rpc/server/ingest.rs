@@ -39,6 +39,9 @@ impl Ingest for Rpc {
             match stream.message().await? {
                 Some(mut piece) => {
                     if let Some(given) = piece.header.take() {
+                        if header.is_some() {
+                            return Err(Status::invalid_argument("a write has one header, in its first piece"));
+                        }
                         header = Some(Arc::new(append::decode_header(&given)?));
                     }
                     bytes += piece.encoded_len();

@@ -25,8 +25,8 @@ use tonic::transport::server::Connected;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use super::MESSAGE_BYTES_MAX;
 use super::convert::status;
+use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::app::{App, Event, Failure};
 use crate::http::admission::{ByteBudget, Gate};
 use crate::http::listener::{Bounded, Connection};
@@ -130,6 +130,8 @@ async fn try_serve(rpc: Rpc, listener: TcpListener, health: HealthReporter) -> a
     Server::builder()
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(health)
         .add_service(NodeServer::new(rpc.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(IngestServer::new(rpc.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))

@@ -88,7 +88,13 @@ impl MembersFile {
                 Some(Arc::new(decode(&path.display().to_string(), &bytes)?))
             }
         };
-        Ok(MembersFile { env: env.clone(), path, own: own.clone(), known: Mutex::new(known), telling: Mutex::default() })
+        Ok(MembersFile {
+            env: env.clone(),
+            path,
+            own: own.clone(),
+            known: Mutex::new(known),
+            telling: Mutex::default(),
+        })
     }
 
     /// What the node knows; `None` before the first list.
