@@ -43,6 +43,8 @@ const READ_THREADS: usize = 28;
 /// … and on writes: some stay free for handshakes, so that a busy node is not taken for a dead one.
 const WRITE_THREADS: usize = 28;
 const _: () = assert!(READ_THREADS + WRITE_THREADS < crate::run::SPARE_THREADS);
+/// Calls at once over one connection: many selects that wait for their reader must not keep a handshake waiting.
+const CALLS_PER_CONNECTION_MAX: u32 = 2048;
 /// A silent client is asked for a sign of life when it was silent for this long, …
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// … and its connection is given up when none comes in this time.
@@ -128,6 +130,7 @@ async fn try_serve(rpc: Rpc, listener: TcpListener, health: HealthReporter) -> a
         async move { rpc.stopping().await }
     };
     Server::builder()
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
