@@ -5,7 +5,7 @@
 //! Each side takes the traffic a few times, at times moved by hours so that all of it is new; the first round, in which every
 //! series is new, is told apart from the later ones.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::unwrap_used, unused_imports, reason = "a benchmark fails by panicking")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -28,7 +28,7 @@ mkdir -p "$dir/log" "$dir/run" "$dir/data"
 dir="$(cd "$dir" && pwd)"
 
 if compgen -G "$dir/run/*.pid" >/dev/null; then
-    fail "a cluster of $dir runs or was not stopped in good order: CLUSTER_DIR=$dir $here/cluster-down.sh"
+    fail "a cluster of $dir runs or was not stopped in good order: CLUSTER_DIR=$(printf %q "$dir") $here/cluster-down.sh"
 fi
 
 # ---- what to run ---------------------------------------------------------------------------------------------------
@@ -134,5 +134,5 @@ fi
 cat <<END
   data     $dir/data
   logs     $dir/log
-  stop     CLUSTER_DIR=$dir $here/cluster-down.sh
+  stop     CLUSTER_DIR=$(printf %q "$dir") $(printf %q "$here/cluster-down.sh")
 END
