@@ -105,5 +105,6 @@ impl Service for QueryNode {
             view.catalog_number(),
         );
         self.cluster.counters().write(out);
+        crate::bucket::metrics::write(out, &self.bucket.blocks.stats());
     }
 }

@@ -159,7 +159,7 @@ fn ranges() -> impl Strategy<Value = TimeRange> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_bucket_answers_as_the_same_blocks_do_locally(
         blocks in proptest::collection::vec(random_tenants(), 1..4),
