@@ -252,7 +252,7 @@ impl Assembler {
 
 fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Result<(), Malformed> {
     let count = columns.ids.len() / ID_BYTES;
-    if columns.ids.len() % ID_BYTES != 0
+    if !columns.ids.len().is_multiple_of(ID_BYTES)
         || columns.labels_lengths.len() != count
         || columns.sample_counts.len() != count
         || columns.time_deltas_ms.len() != columns.value_bits.len()
@@ -311,7 +311,7 @@ pub fn encode_appended(appended: &Appended) -> proto::AppendResponse {
 /// # Errors
 /// Bytes that are not whole ids.
 pub fn decode_appended(response: &proto::AppendResponse) -> Result<Appended, Malformed> {
-    if response.unknown_ids.len() % ID_BYTES != 0 {
+    if !response.unknown_ids.len().is_multiple_of(ID_BYTES) {
         return Err(Malformed::new("the ids of unknown series are cut off"));
     }
     let unknown = response.unknown_ids.chunks_exact(ID_BYTES).map(|bytes| Ok(SeriesId(id(bytes, "a series id")?)));

@@ -40,7 +40,7 @@ type MetadataStream = stream::Iter<std::vec::IntoIter<Result<proto::MetadataPiec
 
 /// What the task of a select hands to the connection.
 enum Sent {
-    Piece(proto::SelectPiece),
+    Piece(Box<proto::SelectPiece>),
     Failed(Status),
     End,
 }
@@ -51,7 +51,7 @@ fn piece_stream(receiver: mpsc::Receiver<Sent>) -> PieceStream {
     let pieces = stream::unfold(Some(receiver), |receiver| async move {
         let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(Sent::Piece(piece)) => Some((Ok(piece), Some(receiver))),
+            Some(Sent::Piece(piece)) => Some((Ok(*piece), Some(receiver))),
             Some(Sent::Failed(status)) => Some((Err(status), None)),
             Some(Sent::End) => None,
             None => Some((Err(Status::unavailable("the answer was cut off")), None)),
@@ -128,7 +128,7 @@ impl Rpc {
                 () = self.stopping() => Err(stopping()),
             };
             let (next, back) = match done {
-                Ok((Ok(Some(piece)), back)) => (Sent::Piece(piece), Some(back)),
+                Ok((Ok(Some(piece)), back)) => (Sent::Piece(Box::new(piece)), Some(back)),
                 Ok((Ok(None), _)) => (Sent::End, None),
                 Ok((Err(error), _)) => (Sent::Failed(status::encode(&error)), None),
                 Err(status) => (Sent::Failed(status), None),
@@ -183,7 +183,7 @@ impl Select for Rpc {
         let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
         let first = proto::SelectPiece { header: Some(select::encode_header(&header)), ..Default::default() };
         // There is room for the first piece.
-        let _ = sender.try_send(Sent::Piece(first));
+        let _ = sender.try_send(Sent::Piece(Box::new(first)));
         tokio::spawn(self.clone().send(reading, cancel, sender, place));
         Ok(Response::new(piece_stream(receiver)))
     }
