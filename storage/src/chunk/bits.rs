@@ -11,18 +11,21 @@ impl BitWriter {
     /// Appends the low `count` (at most 64) bits of `value`.
     pub(super) fn push(&mut self, value: u64, count: u32) {
         let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
+        if self.free > 0
+            && left > 0
+            && let Some(last) = self.bytes.last_mut()
+        {
             let take = left.min(self.free);
             let part = (value >> (left - take)) & ((1u64 << take) - 1);
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (part << (self.free - take)) as u8;
-            }
+            *last |= (part << (self.free - take)) as u8;
             self.free -= take;
             left -= take;
+        }
+        if left > 0 {
+            let rest = (value << (64 - left)).to_be_bytes();
+            let count = left.div_ceil(8);
+            self.bytes.extend_from_slice(&rest[..count as usize]);
+            self.free = 8 * count - left;
         }
     }
 

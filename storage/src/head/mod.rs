@@ -6,6 +6,7 @@
 
 mod partition;
 mod series;
+mod table;
 mod tenant;
 
 pub use partition::{Partition, PartitionId, PartitionKind};

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
-use super::series::SeriesChunks;
+use super::table::SeriesTable;
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
@@ -70,7 +70,7 @@ struct PartitionData {
 #[derive(Default)]
 struct TenantPart {
     ids: RoaringBitmap,
-    series: HashMap<u32, SeriesChunks>,
+    series: SeriesTable,
 }
 
 impl Partition {
@@ -140,9 +140,8 @@ impl Partition {
         let mut bounds = range.unwrap_or(TimeRange::EMPTY);
         let mut count = 0;
         for (dense, samples) in series {
-            let chunks = part.series.entry(dense).or_insert_with(|| {
+            let chunks = part.series.get_or_insert(dense, || {
                 part.ids.insert(dense);
-                SeriesChunks::default()
             });
             count += samples.len() as u64;
             for sample in samples {
@@ -175,13 +174,13 @@ impl Partition {
         if data.range.is_some_and(|all| range.start_ms <= all.start_ms && all.end_ms <= range.end_ms) {
             return present;
         }
-        present.iter().filter(|dense| part.series.get(dense).is_some_and(|series| series.overlaps(range))).collect()
+        present.iter().filter(|dense| part.series.get(*dense).is_some_and(|series| series.overlaps(range))).collect()
     }
 
     /// The chunks of one series that overlap `range`.
     pub fn chunks(&self, tenant: &TenantId, dense: u32, range: TimeRange) -> Vec<EncodedChunk> {
         let data = self.data.read();
-        let series = data.tenants.get(tenant).and_then(|part| part.series.get(&dense));
+        let series = data.tenants.get(tenant).and_then(|part| part.series.get(dense));
         series.map(|series| series.chunks(range)).unwrap_or_default()
     }
 }
