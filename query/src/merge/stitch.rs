@@ -23,6 +23,8 @@ use super::pace::{Replica, and_a_half, interval_of_all};
 
 /// Live steps that are looked at to tell a counter from a gauge.
 const COUNTER_STEPS: usize = 8;
+/// Samples that are looked at for that, live or not: the work at a place is bounded whatever the series holds.
+const SAMPLES_NEAR: usize = 64;
 
 /// Consecutive samples that are taken of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,13 @@ pub(super) struct Run {
 
 /// The samples to take, in ascending order of their times.
 pub(super) fn stitch(replicas: &[Replica<'_>]) -> Vec<Run> {
-    let mut stitcher = Stitcher { replicas, runs: Vec::new(), last_live: None };
+    let mut stitcher = Stitcher {
+        replicas,
+        runs: Vec::new(),
+        last_live: None,
+        live_from: vec![0; replicas.len()],
+        calm_ms: replicas.iter().map(|replica| calm_step_ms(*replica)).collect(),
+    };
     let mut place = stitcher.begin(i64::MIN);
     while let Some((replica, first)) = place {
         place = stitcher.follow(replica, first);
@@ -46,6 +54,10 @@ struct Stitcher<'a> {
     runs: Vec<Run>,
     /// The last live sample that was taken: which replica, where.
     last_live: Option<(usize, usize)>,
+    /// Of each replica, a sample before which no beginning needs to look for a live one.
+    live_from: Vec<usize>,
+    /// Of each replica, a step that is no gap anywhere.
+    calm_ms: Vec<i64>,
 }
 
 /// Which replica, and the index of a sample.
@@ -53,16 +65,24 @@ type Place = (usize, usize);
 
 impl Stitcher<'_> {
     /// Where the series begins, or begins anew, from `from_ms` on.
-    fn begin(&self, from_ms: i64) -> Option<Place> {
+    fn begin(&mut self, from_ms: i64) -> Option<Place> {
+        for (replica, live_from) in self.replicas.iter().zip(&mut self.live_from) {
+            let from = replica.at_or_after(from_ms).max(*live_from);
+            *live_from =
+                (from..replica.times.len()).find(|at| !is_stale(replica.values[*at])).unwrap_or(replica.times.len());
+        }
         let guard =
             self.last_live.map(|(replica, at)| self.guard(replica, at, self.interval(replica, Some(at), at + 1)));
-        self.first_of(None, |_, replica| self.candidate(replica, from_ms, i64::MAX, guard))
+        self.first_of(None, |i, replica| {
+            let from_ms = *replica.times.get(*self.live_from.get(i)?)?;
+            self.candidate(replica, from_ms, i64::MAX, guard)
+        })
     }
 
     /// Takes samples of a replica until another one takes over, or the series ends or begins anew.
     fn follow(&mut self, active: usize, first: usize) -> Option<Place> {
         let replica = self.replicas[active];
-        let calm_ms = calm_step_ms(replica);
+        let calm_ms = self.calm_ms[active];
         let mut at = first;
         loop {
             while let (Some(&next_ms), Some(&value)) = (replica.times.get(at + 1), replica.values.get(at + 1))
@@ -83,7 +103,7 @@ impl Stitcher<'_> {
             };
             if is_stale(value) {
                 self.runs.push(Run { replica: active, samples: first..at + 1 });
-                return self.begin(replica.times[at].saturating_add(1));
+                return replica.times[at].checked_add(1).and_then(|from_ms| self.begin(from_ms));
             }
         }
     }
@@ -194,7 +214,7 @@ impl Guard {
         if !falls || !soon || !self.rises {
             return true;
         }
-        let after = (at..replica.times.len()).map(|i| replica.values[i]).filter(|value| !is_stale(*value));
+        let after = replica.values[at..].iter().take(SAMPLES_NEAR).copied().filter(|value| !is_stale(*value));
         let is_counter = rises(live_back(replica, first)) && rises_forward(after);
         !is_counter || self.saw_reset(replica, at)
     }
@@ -204,7 +224,7 @@ impl Guard {
     fn saw_reset(&self, replica: Replica<'_>, at: usize) -> bool {
         let earliest_ms = self.last_ms.saturating_sub(self.interval_ms);
         let mut later = replica.values[at];
-        for i in (0..at).rev().filter(|i| !is_stale(replica.values[*i])) {
+        for i in (0..at).rev().take(SAMPLES_NEAR).filter(|i| !is_stale(replica.values[*i])) {
             let earlier = replica.values[i];
             if later < earlier && self.last_value - replica.values[at] > earlier - self.last_value {
                 return true;
@@ -221,7 +241,7 @@ impl Guard {
 /// Live values from the sample at `at` backwards.
 fn live_back<'a>(replica: Replica<'a>, at: usize) -> impl Iterator<Item = f64> + 'a {
     let values = replica.values.get(..=at.min(replica.values.len().saturating_sub(1))).unwrap_or_default();
-    values.iter().rev().copied().filter(|value| !is_stale(*value))
+    values.iter().rev().take(SAMPLES_NEAR).copied().filter(|value| !is_stale(*value))
 }
 
 /// Whether values, the latest first, are those of a counter: none is negative, and they fall once at most.

@@ -412,3 +412,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn long_runs_of_markers_are_not_looked_through_again_and_again() {
+    let a: Samples = (0..200_000).map(|i| (i, if i % 2 == 0 { 1.0 } else { stale_nan() })).collect();
+    let b: Samples = (0..200_000).map(|i| (i, stale_nan())).collect();
+    assert_eq!(taken(&[a.clone(), b]).len(), a.len());
+}
+
+#[test]
+fn the_ends_of_time() {
+    let ends = vec![(i64::MIN, 1.0), (0, 1.0), (i64::MAX, stale_nan())];
+    let other = vec![(i64::MIN, 2.0), (i64::MAX - 1, 5.0), (i64::MAX, 1.0)];
+    for replicas in [[ends.clone(), other.clone()], [other, ends]] {
+        let got = taken(&replicas);
+        assert!(got.windows(2).all(|w| w[0].1 < w[1].1), "{got:?}");
+    }
+}
