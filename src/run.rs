@@ -65,6 +65,12 @@ impl Server {
         self.background.grpc_addr()
     }
 
+    /// The async runtime, for tests that ask other roles.
+    #[cfg(test)]
+    pub(crate) fn runtime_handle(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+
     /// The HTTP address as a URL; a wildcard address becomes the loopback one.
     pub fn url(&self) -> String {
         let (ip, port) = (self.local_addr.ip(), self.local_addr.port());

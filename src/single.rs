@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use marigram_storage::Result;
 use marigram_storage::db::Db;
+use marigram_storage::env::Clock;
 use marigram_storage::write::WriteBatch;
 
 use crate::app::{App, Event, Failure};
@@ -15,10 +16,12 @@ use crate::background::{Background, StopFlag};
 use crate::fanout::Local;
 use crate::scrape;
 use crate::service::{Reader, Service, Sink};
+use crate::status;
 
 /// The one process.
 struct Single {
     db: Arc<Db>,
+    clock: Arc<dyn Clock>,
     reader: Reader,
 }
 
@@ -60,7 +63,7 @@ impl Service for Single {
     }
 
     fn cluster_status(&self) -> serde_json::Value {
-        serde_json::json!({ "role": "single" })
+        status::of_single(&self.db, self.clock.now_ms()).to_json()
     }
 }
 
@@ -71,7 +74,7 @@ fn keep_store(app: &Arc<App>, stop: &StopFlag) {
         Err(error) => return app.tell(Event::Failed(Failure::Open(error))),
     };
     let reader = Reader { source: Arc::new(Local(Arc::clone(&db))), engine: app.new_engine() };
-    app.serve(Arc::new(Single { db: Arc::clone(&db), reader }));
+    app.serve(Arc::new(Single { db: Arc::clone(&db), clock: Arc::clone(&app.env.clock), reader }));
     maintain(app, &db, stop);
 }
 

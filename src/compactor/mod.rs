@@ -114,7 +114,7 @@ impl Service for Compactor {
     }
 
     fn cluster_status(&self) -> serde_json::Value {
-        self.status.to_json()
+        self.status.document(self.readiness(), &*self.app.env.clock)
     }
 
     fn metrics(&self, out: &mut String) {

@@ -2,19 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use marigram_storage::bucket::catalog::Catalog;
+use marigram_storage::env::Clock;
 use parking_lot::Mutex;
 use serde_json::json;
+
+use crate::peers::Peers;
+use crate::role::Role;
+use crate::status;
 
 /// A catalog that could not be read for so long is not known any more.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Shared by the worker and whoever asks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Status {
     state: Mutex<State>,
+    /// The storage nodes, once they are watched.
+    peers: OnceLock<Arc<Peers>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +59,36 @@ pub(super) struct Counters {
 }
 
 impl Status {
+    /// The storage nodes are watched from now on.
+    pub(super) fn watches(&self, peers: &Arc<Peers>) {
+        let _ = self.peers.set(Arc::clone(peers));
+    }
+
+    /// The document that every role tells, with what the compactor knows beside it.
+    pub(super) fn document(&self, readiness: Result<(), String>, clock: &dyn Clock) -> serde_json::Value {
+        let view = self.peers.get().map(|peers| peers.view()).unwrap_or_default();
+        let (catalog, read_at) = {
+            let state = self.state.lock();
+            (state.catalog.clone(), state.read_at)
+        };
+        let mut document = status::of(&status::Known {
+            role: Role::Compact,
+            readiness,
+            view: &view,
+            catalog: catalog.as_ref(),
+            confirmed_ago: read_at.map(|at| clock.monotonic().saturating_sub(at)),
+            now_ms: clock.now_ms(),
+        });
+        let mut problems = self.state.lock().problems.clone();
+        problems.retain(|problem| !document.problems.contains(problem));
+        document.problems.splice(0..0, problems);
+        let mut document = document.to_json();
+        if let Some(members) = document.as_object_mut() {
+            members.insert("compactor".to_owned(), self.to_json());
+        }
+        document
+    }
+
     pub(super) fn count(&self, change: impl FnOnce(&mut Counters)) {
         change(&mut self.state.lock().counters);
     }
@@ -131,32 +169,13 @@ impl Status {
         }
     }
 
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    /// What only a compactor knows.
+    fn to_json(&self) -> serde_json::Value {
         let state = self.state.lock();
-        let contents = state.catalog.as_ref().map(|catalog| &catalog.contents);
-        let members = contents.map(|contents| {
-            let line = |member: &marigram_storage::model::member::Member| {
-                let joining = contents.joining.contains(&member.node_name);
-                json!({
-                    "nodeName": member.node_name,
-                    "diskId": format!("{:032x}", member.disk_id),
-                    "zone": member.zone,
-                    "state": if joining { "joining" } else { "active" },
-                })
-            };
-            contents.members.iter().map(line).collect::<Vec<_>>()
-        });
         json!({
-            "role": "compact",
-            "clusterId": contents.and_then(|contents| contents.cluster_id).map(|id| format!("{id:032x}")),
-            "replicationFactor": contents.and_then(|contents| contents.replication_factor),
-            "catalogNumber": state.catalog.as_ref().map_or(0, |catalog| catalog.number),
-            "bucketBlocks": contents.map_or(0, |contents| contents.blocks.len()),
-            "members": members.unwrap_or_default(),
-            "waitingFor": state.waiting,
-            "waitingBlocks": state.waiting_blocks,
-            "waitingBytes": state.waiting_bytes,
-            "problems": state.problems,
+            "waiting_for": state.waiting,
+            "waiting_blocks": state.waiting_blocks,
+            "waiting_bytes": state.waiting_bytes,
             "failures": state.failures,
         })
     }

@@ -376,7 +376,7 @@ fn a_bucket_that_fails_is_said_and_the_work_done_when_it_is_back() {
     cluster.nodes[0].seal(&[("a", START_MS, 1.0)]);
     wait_for("the failure", || {
         let status = compactor.app().service()?.cluster_status();
-        (!status["failures"].as_object()?.is_empty()).then_some(())
+        (!status["compactor"]["failures"].as_object()?.is_empty()).then_some(())
     });
     assert!(cluster.newest().contents.blocks.is_empty());
     assert!(cluster.nodes[0].db().sealed_blocks().iter().all(|block| !block.covered), "nothing may be dropped");
@@ -385,7 +385,7 @@ fn a_bucket_that_fails_is_said_and_the_work_done_when_it_is_back() {
     assert_eq!(cluster.data(&catalog), expected(&[("a", START_MS, 1.0)]));
     wait_for("no failure", || {
         let status = compactor.app().service()?.cluster_status();
-        status["failures"].as_object()?.is_empty().then_some(())
+        status["compactor"]["failures"].as_object()?.is_empty().then_some(())
     });
     compactor.shutdown();
 }

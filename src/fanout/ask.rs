@@ -36,6 +36,8 @@ pub(super) struct Gathered<T> {
 pub(super) struct Answered<T> {
     /// Its name.
     pub node_name: String,
+    /// Its disk.
+    pub disk_id: u128,
     /// Who was asked.
     pub address: String,
     /// Everything that it took with later timestamps is in the answer.
@@ -112,6 +114,13 @@ pub(super) fn is_the_querys_own(error: &Error) -> bool {
     }
 }
 
+impl<T> Gathered<T> {
+    /// The drop marks of those who answered and have one, with their disks.
+    pub(super) fn drop_marks_ms(&self) -> Vec<(u128, i64)> {
+        self.answers.iter().filter_map(|answered| Some((answered.disk_id, answered.drop_mark_ms?))).collect()
+    }
+}
+
 impl<T: Send> Gathered<T> {
     /// Waits for those who were asked.
     async fn collect(
@@ -163,7 +172,8 @@ impl<T: Send> Gathered<T> {
             Ok((header, answer)) => match self.doubt(members, &member, header.clone()) {
                 None => {
                     let (drop_mark_ms, address) = (header.drop_mark_ms, node.address().to_owned());
-                    self.answers.push(Answered { node_name: member.node_name, address, drop_mark_ms, answer });
+                    let Member { node_name, disk_id, .. } = member;
+                    self.answers.push(Answered { node_name, disk_id, address, drop_mark_ms, answer });
                     return Ok(());
                 }
                 Some(why) => why,

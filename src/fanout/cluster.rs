@@ -4,7 +4,9 @@
 //!    node's drop mark.
 //! 2. Too many missing: the answer is incomplete, and the query ends with 503, or with a warning where that is allowed.
 //! 3. Only then the catalog is taken, and its blocks up to the greatest drop mark are opened: data moves from the nodes
-//!    to the bucket, and is looked for in that direction, so that nothing passes by unseen.
+//!    to the bucket, and is looked for in that direction, so that nothing passes by unseen. A mark that has risen tells
+//!    that a newer catalog may be needed, and it is looked for at once: then even a grace that was set too short harms
+//!    nothing.
 //! 4. All streams become one. A node that fails in between becomes missing, which the others may make good; a bucket
 //!    that fails is planned again once, from the newest catalog.
 
@@ -49,12 +51,14 @@ pub struct Cluster {
     runtime: Handle,
     patience: Duration,
     counters: Arc<Counters>,
+    /// By disk: the drop mark that the catalog is known to be newer than.
+    marks_ms: Arc<Mutex<BTreeMap<u128, i64>>>,
 }
 
 impl Cluster {
     /// A source over these members and this bucket. Its calls block: they must not come from the runtime's own threads.
     pub fn new(members: Arc<dyn Members>, archive: Arc<dyn Archive>, runtime: Handle) -> Self {
-        Cluster { members, archive, runtime, patience: PATIENCE, counters: Arc::default() }
+        Cluster { members, archive, runtime, patience: PATIENCE, counters: Arc::default(), marks_ms: Arc::default() }
     }
 
     /// With another patience.
@@ -144,14 +148,32 @@ impl Cluster {
         part
     }
 
+    /// The catalog to read from: one that is newer than all drops that the answers tell of.
+    fn catalog(&self, marks_ms: &[(u128, i64)]) -> Result<Arc<Catalog>, String> {
+        let is_known = |(disk_id, mark_ms): &(u128, i64)| {
+            self.marks_ms.lock().get(disk_id).is_some_and(|known_ms| known_ms >= mark_ms)
+        };
+        if marks_ms.iter().all(is_known) {
+            return self.archive.confirmed();
+        }
+        let catalog = self.archive.refresh()?;
+        let mut known = self.marks_ms.lock();
+        for (disk_id, mark_ms) in marks_ms {
+            let known_ms = known.entry(*disk_id).or_insert(*mark_ms);
+            *known_ms = (*known_ms).max(*mark_ms);
+        }
+        Ok(catalog)
+    }
+
     /// Asks the bucket, and once more from the newest catalog if that fails; its last failure makes the answer incomplete.
     fn from_bucket<T>(
         &self,
         context: &Context,
+        marks_ms: &[(u128, i64)],
         part: TimeRange,
         read: impl Fn(&[CatalogBlock]) -> Result<T>,
     ) -> Result<Option<T>> {
-        let sentence = match self.archive.confirmed() {
+        let sentence = match self.catalog(marks_ms) {
             Ok(catalog) => match self.read_or_replan(&catalog, part, &read) {
                 Ok(read) => return Ok(Some(read)),
                 Err(error) if is_the_querys_own(&error) => return Err(error),
@@ -188,10 +210,10 @@ impl Cluster {
         from_bucket: impl Fn(TimeRange, &[CatalogBlock]) -> Result<Vec<T>>,
     ) -> Result<Vec<T>> {
         let Some(gathered) = self.gather(context, question)? else { return Ok(Vec::new()) };
-        let part = self.part(&gathered, range);
+        let (part, marks_ms) = (self.part(&gathered, range), gathered.drop_marks_ms());
         let mut all = gathered.answers.into_iter().flat_map(|answered| answered.answer).collect::<Vec<_>>();
         if let Some(part) = part {
-            let more = self.from_bucket(context, part, |blocks| from_bucket(part, blocks))?;
+            let more = self.from_bucket(context, &marks_ms, part, |blocks| from_bucket(part, blocks))?;
             all.extend(more.into_iter().flatten());
         }
         all.sort_unstable();
@@ -235,7 +257,7 @@ impl Source for Cluster {
         let Some(gathered) = gathered else {
             return Ok(merge::union(context, Vec::new(), Box::new(|_, error| Err(error))));
         };
-        let part = self.part(&gathered, request.range);
+        let (part, marks_ms) = (self.part(&gathered, request.range), gathered.drop_marks_ms());
         let mut streams = Vec::with_capacity(gathered.answers.len() + 1);
         let mut origins = Vec::with_capacity(gathered.answers.len());
         for answered in gathered.answers {
@@ -246,7 +268,7 @@ impl Source for Cluster {
             let open = |blocks: &[CatalogBlock]| {
                 self.archive.select(context, blocks, SelectRequest { range: part, ..request })
             };
-            if let Some(stream) = self.from_bucket(context, part, open)? {
+            if let Some(stream) = self.from_bucket(context, &marks_ms, part, open)? {
                 let archive = Arc::clone(&self.archive);
                 streams.push(Box::new(BucketStream::new(stream, archive, context, request, part, &self.counters)));
             }

@@ -7,6 +7,8 @@
 //!    wrong about which cluster this is.
 
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use marigram_storage::env::Clock;
 use tokio::runtime::Handle;
 
 use crate::app::App;
+use crate::bucket;
 use crate::fanout::{self, Archive, Cluster, Followed};
 use crate::peers::Peers;
 use crate::role::Role;
@@ -105,6 +106,6 @@ impl Service for QueryNode {
             view.catalog_number(),
         );
         self.cluster.counters().write(out);
-        crate::bucket::metrics::write(out, &self.bucket.blocks.stats());
+        bucket::metrics::write(out, &self.bucket.blocks.stats());
     }
 }

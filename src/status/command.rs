@@ -27,7 +27,7 @@ pub fn command(url: &str) -> ExitCode {
         Ok(status) => {
             // A closed stdout is no failure of the cluster.
             let _ = std::io::stdout().lock().write_all(table::render(&status).as_bytes());
-            if status.complete && status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if status.complete != Some(false) && status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(reason) => {
             eprintln!("error: {url}: {reason}");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::rpc::convert::node::Handshake;
 
 /// The cluster as one role sees it. What it does not know is absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClusterStatus {
     /// The role that tells it.
     pub role: String,
@@ -23,8 +23,10 @@ pub struct ClusterStatus {
     /// Copies that make a write durable; an answer is complete while fewer members (zones) are missing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub write_quorum: Option<u64>,
-    /// Whether everything that was acknowledged is within reach of queries, damage and the bucket aside.
-    pub complete: bool,
+    /// Whether everything that was acknowledged is within reach of queries, damage and the bucket aside. Absent from a
+    /// storage node, which does not watch the others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub complete: Option<bool>,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incomplete_because: Option<String>,
@@ -213,6 +215,17 @@ pub struct MemberStatus {
     /// Series in memory.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub head_series: Option<u64>,
+}
+
+impl Waiting {
+    /// Over these members.
+    pub(super) fn of(members: &[MemberStatus]) -> Waiting {
+        Waiting {
+            blocks: members.iter().map(|member| member.unshipped_blocks.unwrap_or(0)).sum(),
+            bytes: members.iter().map(|member| member.unshipped_bytes.unwrap_or(0)).sum(),
+            oldest_age_ms: members.iter().filter_map(|member| member.oldest_unshipped_age_ms).max(),
+        }
+    }
 }
 
 impl MemberStatus {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marigram_storage::bucket::catalog::Catalog;
+use marigram_storage::db::Db;
 use marigram_storage::model::member::{Member, MemberList};
 
 use crate::fanout::completeness::RollCall;
@@ -68,16 +69,12 @@ pub fn of(known: &Known<'_>) -> ClusterStatus {
         cluster_id: list.map(|list| hex(list.cluster_id)),
         replication_factor: list.map(|list| list.replication_factor),
         write_quorum: list.map(|list| list.write_quorum() as u64),
-        complete: verdict.is_ok(),
+        complete: Some(verdict.is_ok()),
         incomplete_because: verdict.err(),
         health: list.map(|list| Health::of(healthy, list.members.len())),
         newest_sample_ms,
         newest_sample_age_ms: newest_sample_ms.map(|ms| known.now_ms.saturating_sub(ms)),
-        waiting_for_upload: Waiting {
-            blocks: members.iter().map(|member| member.unshipped_blocks.unwrap_or(0)).sum(),
-            bytes: members.iter().map(|member| member.unshipped_bytes.unwrap_or(0)).sum(),
-            oldest_age_ms: members.iter().filter_map(|member| member.oldest_unshipped_age_ms).max(),
-        },
+        waiting_for_upload: Waiting::of(&members),
         under_replicated: call.as_ref().and_then(|call| under_replicated(call, view)),
         catalog: known.catalog.map(|catalog| CatalogStatus {
             number: catalog.number,
@@ -88,6 +85,62 @@ pub fn of(known: &Known<'_>) -> ClusterStatus {
         }),
         problems: view.problems.clone(),
         members,
+    }
+}
+
+/// The document of a storage node: itself, and the list that it was told.
+pub fn of_storage_node(said: &Handshake, readiness: Result<(), String>, now_ms: i64) -> ClusterStatus {
+    let list = said.members.as_ref();
+    let mut own = MemberStatus::new(&said.member.node_name, state_of(said), readiness.clone().err());
+    own = own.saying(Some(said), now_ms);
+    own.listed = list.is_some_and(|list| list.lists(&said.member.node_name, said.member.disk_id));
+    if !own.listed && said.answers_queries() {
+        own.state = MemberState::Unlisted;
+    }
+    own.disk_id = Some(hex(said.member.disk_id));
+    own.zone = said.member.zone.clone();
+    ClusterStatus {
+        role: Role::Storage.as_str().to_owned(),
+        ready: readiness.is_ok(),
+        not_ready_because: readiness.err(),
+        cluster_id: list.map(|list| hex(list.cluster_id)),
+        replication_factor: list.map(|list| list.replication_factor),
+        write_quorum: list.map(|list| list.write_quorum() as u64),
+        newest_sample_ms: own.newest_sample_ms,
+        newest_sample_age_ms: own.newest_sample_age_ms,
+        waiting_for_upload: Waiting::of(std::slice::from_ref(&own)),
+        members: vec![own],
+        ..ClusterStatus::default()
+    }
+}
+
+/// The document of a process that is all roles: its store is its only member and its bucket.
+pub fn of_single(db: &Db, now_ms: i64) -> ClusterStatus {
+    let (stats, newest_sample_ms) = (db.stats(), db.newest_sample_ms());
+    let state = match (db.poisoned(), stats.damage) {
+        (Some(_), _) => MemberState::ReadOnly,
+        (None, 0) => MemberState::Healthy,
+        (None, _) => MemberState::Damaged,
+    };
+    let newest_sample_age_ms = newest_sample_ms.map(|ms| now_ms.saturating_sub(ms));
+    let own = MemberStatus {
+        listed: true,
+        newest_sample_ms,
+        newest_sample_age_ms,
+        head_series: Some(stats.head_series),
+        damage: Some(stats.damage),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        ..MemberStatus::new("single", state, db.poisoned())
+    };
+    ClusterStatus {
+        role: Role::Single.as_str().to_owned(),
+        ready: true,
+        complete: Some(true),
+        health: Some(Health::of(usize::from(state == MemberState::Healthy), 1)),
+        newest_sample_ms,
+        newest_sample_age_ms,
+        members: vec![own],
+        ..ClusterStatus::default()
     }
 }
 

@@ -17,13 +17,11 @@ pub(super) fn render(status: &ClusterStatus) -> String {
     {
         line("cluster", format!("{id}, {copies} copies of every sample, {quorum} before a write is answered"));
     }
-    line(
-        "answers",
-        match &status.incomplete_because {
-            None => "complete".to_owned(),
-            Some(why) => format!("NOT COMPLETE: {why}"),
-        },
-    );
+    match (&status.incomplete_because, status.complete) {
+        (Some(why), _) => line("answers", format!("NOT COMPLETE: {why}")),
+        (None, Some(_)) => line("answers", "complete".to_owned()),
+        (None, None) => {}
+    }
     if let Some(why) = &status.not_ready_because {
         line(&status.role, format!("not ready: {why}"));
     }

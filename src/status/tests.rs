@@ -69,7 +69,7 @@ fn a_healthy_cluster() {
     let nodes =
         ["a", "b", "c"].map(|name| node(&runtime, &format!("{name}:1"), Some(said(name, NodeState::Ready)), None));
     let status = status(&view(nodes.to_vec()));
-    assert!(status.complete && status.ready);
+    assert!(status.complete == Some(true) && status.ready);
     assert_eq!(status.health, Some(Health::of(3, 3)));
     assert_eq!(status.under_replicated, None);
     assert_eq!(status.newest_sample_age_ms, Some(2000));
@@ -97,7 +97,7 @@ fn who_is_missing_and_why() {
         node(&runtime, "d:1", None, Some("no such host")),
     ];
     let status = status(&view(nodes));
-    assert!(!status.complete);
+    assert_eq!(status.complete, Some(false));
     assert!(status.incomplete_because.as_ref().unwrap().starts_with("2 of 3 members are missing (b "), "{status:?}");
     assert_eq!(status.health.as_ref().map(|health| (health.share_percent, &*health.class)), Some((33, "critical")));
     assert_eq!(status.under_replicated, Some(UnderReplicated { members_missing: 2, after_ms: Some(5), copies_min: 0 }));
@@ -121,15 +121,27 @@ fn states_are_those_of_the_nodes() {
         node(&runtime, "c:1", Some(damaged), None),
     ];
     let status = status(&view(nodes));
-    assert!(status.complete);
+    assert_eq!(status.complete, Some(true));
     let states = ["a", "b", "c"].map(|name| state(&status, name));
     assert_eq!(states, [MemberState::Replaying, MemberState::ReadOnly, MemberState::Damaged]);
 }
 
 #[test]
+fn a_storage_node_tells_of_itself() {
+    let list = view(Vec::new()).list;
+    let told = Handshake { members: list, ..said("a", NodeState::Ready) };
+    let status = of_storage_node(&told, Ok(()), NOW_MS);
+    assert_eq!((status.complete, status.ready, status.members.len()), (None, true, 1));
+    assert_eq!((state(&status, "a"), status.waiting_for_upload.blocks), (MemberState::Healthy, 2));
+    let stranger = of_storage_node(&said("a", NodeState::Unlisted), Err("no list names it".to_owned()), NOW_MS);
+    assert_eq!((state(&stranger, "a"), stranger.ready), (MemberState::Unlisted, false));
+    assert!(table::render(&stranger).contains("no list names it"));
+}
+
+#[test]
 fn without_a_list_nothing_is_complete() {
     let status = status(&View::default());
-    assert!(!status.complete && status.health.is_none());
+    assert!(status.complete == Some(false) && status.health.is_none());
     assert!(status.incomplete_because.unwrap().contains("compactor"));
 }
 

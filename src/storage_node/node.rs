@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::rpc::convert::node::{Handshake, NodeState};
 use crate::rpc::convert::select::AnswerHeader;
 use crate::service::Service;
+use crate::status;
 
 /// How long a query node may go on with an old catalog; and room for clocks and slow threads.
 const GRACE: Duration = Duration::from_secs(30);
@@ -221,27 +222,7 @@ impl Service for NodeService {
     }
 
     fn cluster_status(&self) -> serde_json::Value {
-        let handshake = self.node.handshake();
-        let list = handshake.members.as_ref();
-        serde_json::json!({
-            "role": "storage",
-            "node": {
-                "name": handshake.member.node_name,
-                "diskId": format!("{:032x}", handshake.member.disk_id),
-                "zone": handshake.member.zone,
-                "state": handshake.state_name(),
-                "detail": handshake.detail,
-            },
-            "clusterId": list.map(|list| format!("{:032x}", list.cluster_id)),
-            "catalogNumber": list.map(|list| list.catalog_number),
-            "replicationFactor": list.map(|list| list.replication_factor),
-            "dropMarkMs": handshake.drop_mark_ms,
-            "newestSampleMs": handshake.newest_sample_ms,
-            "unshippedBlocks": handshake.unshipped_blocks,
-            "unshippedBytes": handshake.unshipped_bytes,
-            "oldestUnshippedMs": handshake.oldest_unshipped_ms,
-            "damage": handshake.damage,
-            "headSeries": handshake.head_series,
-        })
+        let now_ms = self.node.env().clock.now_ms();
+        status::of_storage_node(&self.node.handshake(), self.readiness(), now_ms).to_json()
     }
 }

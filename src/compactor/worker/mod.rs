@@ -141,6 +141,7 @@ impl Worker {
                 return Err(Halt::Stopped);
             }
         }
+        self.status.watches(&peers);
         self.peers = Some(Arc::clone(&peers));
         Ok(peers)
     }
