@@ -55,11 +55,7 @@ impl Scratch {
     ///
     /// # Errors
     /// The error of `fetch`; a block that is damaged, or longer than the node said; the disk's.
-    pub(super) fn take(
-        &self,
-        remote: &RemoteBlock,
-        fetch: &mut dyn FnMut(&'static str, &mut dyn FnMut(Bytes) -> Result<()>) -> Result<()>,
-    ) -> Result<Block> {
+    pub(super) fn take(&self, remote: &RemoteBlock, fetch: &mut Fetch<'_>) -> Result<Block> {
         let dir = block_dir(&self.dir, remote.ulid);
         self.disk.create_dir_all(&dir)?;
         for name in BlockMeta::FILES {
@@ -70,6 +66,12 @@ impl Scratch {
         Block::open(&*self.disk, &dir)
     }
 }
+
+/// Takes a piece of a file.
+pub(super) type TakePiece<'a> = dyn FnMut(Bytes) -> Result<()> + 'a;
+
+/// Hands out the pieces of the file of a name.
+pub(super) type Fetch<'a> = dyn FnMut(&'static str, &mut TakePiece<'_>) -> Result<()> + 'a;
 
 /// A file that does not grow beyond what was announced.
 struct Limited {

@@ -272,7 +272,7 @@ fn compactors_side_by_side_bring_every_block_once() {
     assert_eq!(sources(&catalog), Vec::from_iter(cluster.sealed()), "every source once");
     assert_eq!(catalog.contents.blocks.len(), 12);
     assert_eq!(cluster.data(&catalog), expected(&all));
-    compactors.map(Server::shutdown);
+    compactors.into_iter().for_each(Server::shutdown);
     let objects = cluster.bucket().list("blocks/").unwrap();
     assert_eq!(objects.len(), 36, "nothing that no catalog names stays: {objects:?}");
     for name in ["c", "d"] {

@@ -47,7 +47,14 @@ pub(super) struct Answered<T> {
 }
 
 /// A question under way.
-type Pending<'q, T> = FuturesUnordered<BoxFuture<'q, (Member, Arc<dyn Node>, Result<(AnswerHeader, T)>)>>;
+type Pending<'q, T> = FuturesUnordered<BoxFuture<'q, Heard<T>>>;
+
+/// Who was asked, and what it said.
+type Heard<T> = (Member, Arc<dyn Node>, Result<(AnswerHeader, T)>);
+
+/// A question to one node by somebody who knows the list of that number.
+pub(super) type Question<'a, 'q, T> =
+    dyn Fn(Arc<dyn Node>, u64) -> BoxFuture<'q, Result<(AnswerHeader, T)>> + Sync + 'a;
 
 /// Puts a question to all members of the newest list. `question` takes the node and the number of the asker's list.
 ///
@@ -57,7 +64,7 @@ pub(super) async fn ask<'q, T: Send + 'q>(
     members: &'q dyn Members,
     list: MemberList,
     patience: Duration,
-    question: &(dyn Fn(Arc<dyn Node>, u64) -> BoxFuture<'q, Result<(AnswerHeader, T)>> + Sync),
+    question: &Question<'_, 'q, T>,
 ) -> Result<Gathered<T>> {
     let mut gathered = Gathered { call: RollCall::new(Arc::new(list)), answers: Vec::new() };
     let mut asked = BTreeSet::new();
@@ -87,8 +94,8 @@ fn put<'q, T: Send + 'q>(
     member: Member,
     node: Arc<dyn Node>,
     catalog_number: u64,
-    question: &(dyn Fn(Arc<dyn Node>, u64) -> BoxFuture<'q, Result<(AnswerHeader, T)>> + Sync),
-) -> BoxFuture<'q, (Member, Arc<dyn Node>, Result<(AnswerHeader, T)>)> {
+    question: &Question<'_, 'q, T>,
+) -> BoxFuture<'q, Heard<T>> {
     let answer = question(Arc::clone(&node), catalog_number);
     Box::pin(async move { (member, node, answer.await) })
 }

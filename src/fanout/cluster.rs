@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use marigram_query::merge;
 use marigram_query::source::Source;
 use marigram_storage::bucket::catalog::{Catalog, CatalogBlock};
@@ -31,11 +30,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::archive::Archive;
-use super::ask::{Gathered, ask, is_the_querys_own};
+use super::ask::{Gathered, Question, ask, is_the_querys_own};
 use super::bucket_stream::BucketStream;
 use super::completeness::{RollCall, bucket_part};
 use super::counters::Counters;
-use super::members::{Lookup, Members, Node};
+use super::members::{Lookup, Members};
 use crate::rpc::client::Answer;
 use crate::rpc::convert::select::AnswerHeader;
 
@@ -76,7 +75,7 @@ impl Cluster {
     fn gather<'q, T: Send + 'q>(
         &'q self,
         context: &Context,
-        question: &(dyn Fn(Arc<dyn Node>, u64) -> BoxFuture<'q, Result<(AnswerHeader, T)>> + Sync),
+        question: &Question<'_, 'q, T>,
     ) -> Result<Option<Gathered<T>>> {
         let Some(list) = self.list(context)? else { return Ok(None) };
         let gathered = self.runtime.block_on(ask(&*self.members, list, self.patience, question))?;
@@ -166,7 +165,7 @@ impl Cluster {
     }
 
     /// Asks the bucket, and once more from the newest catalog if that fails; its last failure makes the answer incomplete.
-    fn from_bucket<T>(
+    fn ask_bucket<T>(
         &self,
         context: &Context,
         marks_ms: &[(u128, i64)],
@@ -206,14 +205,14 @@ impl Cluster {
         &'q self,
         context: &Context,
         (range, limit): (TimeRange, usize),
-        question: &(dyn Fn(Arc<dyn Node>, u64) -> BoxFuture<'q, Result<(AnswerHeader, Vec<T>)>> + Sync),
-        from_bucket: impl Fn(TimeRange, &[CatalogBlock]) -> Result<Vec<T>>,
+        question: &Question<'_, 'q, Vec<T>>,
+        ask_bucket: impl Fn(TimeRange, &[CatalogBlock]) -> Result<Vec<T>>,
     ) -> Result<Vec<T>> {
         let Some(gathered) = self.gather(context, question)? else { return Ok(Vec::new()) };
         let (part, marks_ms) = (self.part(&gathered, range), gathered.drop_marks_ms());
         let mut all = gathered.answers.into_iter().flat_map(|answered| answered.answer).collect::<Vec<_>>();
         if let Some(part) = part {
-            let more = self.from_bucket(context, &marks_ms, part, |blocks| from_bucket(part, blocks))?;
+            let more = self.ask_bucket(context, &marks_ms, part, |blocks| ask_bucket(part, blocks))?;
             all.extend(more.into_iter().flatten());
         }
         all.sort_unstable();
@@ -268,7 +267,7 @@ impl Source for Cluster {
             let open = |blocks: &[CatalogBlock]| {
                 self.archive.select(context, blocks, SelectRequest { range: part, ..request })
             };
-            if let Some(stream) = self.from_bucket(context, &marks_ms, part, open)? {
+            if let Some(stream) = self.ask_bucket(context, &marks_ms, part, open)? {
                 let archive = Arc::clone(&self.archive);
                 streams.push(Box::new(BucketStream::new(stream, archive, context, request, part, &self.counters)));
             }

@@ -179,7 +179,7 @@ fn a_true_reset_at_the_switch_is_shown_once() {
     b.iter_mut().filter(|(t, _)| *t > 290).for_each(|(t, value)| *value = (*t - 290) as f64);
     let got = taken(&[a, b]);
     assert_eq!(falls(&got), 1, "{got:?}");
-    assert!(got.iter().any(|sample| *sample == (1, 292, 2.0)), "{got:?}");
+    assert!(got.contains(&(1, 292, 2.0)), "{got:?}");
     // It is reset at 280: both have seen it, the second one later.
     let (mut a, mut b) = lagging(0);
     a.iter_mut().filter(|(t, _)| *t > 280).for_each(|(t, value)| *value = (*t - 280) as f64 * 10.0);

@@ -6,9 +6,12 @@ use prost::Message;
 
 use super::*;
 
+/// A series, its labels, and the times and bits of its samples.
+type Said = (SeriesId, Vec<u8>, Vec<(i64, u64)>);
+
 /// What a batch says, whatever its memory looks like: samples of one series in their order.
-fn said(batches: &[WriteBatch]) -> Vec<(SeriesId, Vec<u8>, Vec<(i64, u64)>)> {
-    let mut said: Vec<(SeriesId, Vec<u8>, Vec<(i64, u64)>)> = Vec::new();
+fn said(batches: &[WriteBatch]) -> Vec<Said> {
+    let mut said: Vec<Said> = Vec::new();
     for batch in batches {
         for series in &batch.series {
             let labels = batch.arena[series.labels.clone()].to_vec();
