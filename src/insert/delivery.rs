@@ -230,6 +230,7 @@ impl<T: Transport> Delivery<T> {
     fn stored(&mut self, node: usize, call: &Arc<Call>, unknown: &[SeriesId], slow: bool) {
         let Some(table) = self.tables.get(node).map(Arc::clone) else { return };
         let fingerprints = Fingerprints::of(&self.batch.tenant);
+        table.reserve(call.labelled.len());
         let table = table.read();
         let mut again = Vec::new();
         for &place in &call.known {
@@ -246,7 +247,7 @@ impl<T: Transport> Delivery<T> {
             table.insert(fingerprints.series(series.id));
             self.has(place as usize, node);
         }
-        table.done();
+        drop(table);
         for &place in &call.families {
             self.has(self.batch.series.len() + place as usize, node);
         }

@@ -14,6 +14,13 @@ pub mod quorum;
 pub mod replicate;
 pub mod transport;
 
+#[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_test;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +31,10 @@ use tokio::runtime::Handle;
 
 use crate::app::{App, Event, Failure};
 use crate::background::{Background, StopFlag};
-use crate::fanout;
 use crate::peers::Peers;
 use crate::role::Role;
 use crate::service::{Service, Sink};
-use crate::status;
+use crate::{fanout, status};
 use delivery::Timing;
 use over_peers::OverPeers;
 use replicate::Replicator;

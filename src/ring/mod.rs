@@ -12,6 +12,8 @@
 //! and the share of one that is down spreads over all others.
 
 mod node_set;
+#[cfg(test)]
+mod ring_test;
 
 pub use node_set::{MEMBERS_MAX, NodeSet};
 
