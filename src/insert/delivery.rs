@@ -147,6 +147,7 @@ impl<T: Transport> Delivery<T> {
         let (begun, timing) = (Instant::now(), self.replicator.timing);
         let mut look = interval_at(begun + timing.look_interval, timing.look_interval);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut in_time = true;
         loop {
             if self.unsafe_items == 0 {
                 self.answer(Ok(()));
@@ -156,14 +157,17 @@ impl<T: Transport> Delivery<T> {
             }
             let going_on = tokio::select! {
                 Some((number, result)) = self.running.next() => self.settle(number, result),
-                now = look.tick() => now < begun + timing.write_max && self.look_around(now),
+                now = look.tick() => {
+                    in_time = now < begun + timing.write_max;
+                    in_time && self.look_around(now)
+                }
             };
             if !going_on {
                 break;
             }
         }
         if self.unsafe_items > 0 {
-            let refusal = self.refusal();
+            let refusal = self.refusal(in_time);
             self.answer(Err(Error::Unavailable(refusal)));
         } else {
             self.replicator.metrics.short(self.short_items);
@@ -180,12 +184,14 @@ impl<T: Transport> Delivery<T> {
         let _ = answer.send(result);
     }
 
-    fn refusal(&self) -> String {
+    /// Names who refused, and who has not answered where that was waited for.
+    fn refusal(&self, in_time: bool) -> String {
         let needed = self.cluster.list.write_quorum();
         let mut text = format!("no write quorum: {needed} copies on distinct disks are needed");
         let reason = |node: &usize, said: &String| format!("; {}: {said}", self.cluster.name(*node));
         text.extend(self.reasons.iter().map(|(node, said)| reason(node, said)));
-        let waited = self.calls.iter().flatten().map(|call| call.node).collect::<NodeSet>();
+        let waited =
+            self.calls.iter().flatten().filter(|call| call.slow || !in_time).map(|call| call.node).collect::<NodeSet>();
         for node in waited.iter().filter(|node| !self.reasons.contains_key(node)) {
             text.push_str(&format!("; {}: has not answered", self.cluster.name(node)));
         }
