@@ -1,4 +1,5 @@
-//! Real servers of this process: three storage nodes, an insert node, query nodes; the test itself is the compactor.
+//! Real servers in this process: three storage nodes, an insert node, query nodes. Where no compactor runs, the test does
+//! what it does first.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ fn start(args: &[&str]) -> Server {
         Command::Storage(args) => Settings::storage(*args),
         Command::Insert(args) => Settings::insert(*args),
         Command::Query(args) => Settings::query(*args),
-        _ => unreachable!("no such role is tested here"),
+        Command::Compact(args) => Settings::compact(*args),
+        _ => unreachable!("no such role is needed here"),
     };
     let server = Server::start(settings.unwrap(), env()).unwrap();
     server.wait_started().unwrap();
@@ -76,8 +78,8 @@ impl Small {
     fn start_node(&mut self, i: usize) {
         let dir = self.folder.path().join(format!("node-{i}"));
         let name = format!("--node-name=n{i}");
-        let server =
-            start(&["storage", &name, "--data-dir", dir.to_str().unwrap(), "--grpc-listen", &self.addresses[i]]);
+        let fixed = ["storage", &name, "--drop-grace=1s", "--data-dir", dir.to_str().unwrap()];
+        let server = start(&[&fixed[..], &["--grpc-listen", &self.addresses[i]]].concat());
         self.addresses[i] = server.grpc_addr().unwrap().to_string();
         self.nodes[i] = Some(server);
     }
@@ -210,4 +212,48 @@ fn another_cluster_and_another_number_of_copies_are_told_apart() {
         other => panic!("{other:?}"),
     }
     wrong.shutdown();
+}
+
+#[test]
+fn one_answer_while_data_moves_from_the_nodes_to_the_bucket() {
+    let mut small = Small::start();
+    let (_, bucket) = small.bucket("bucket");
+    let (nodes, scratch) = (small.addresses.join(","), small.folder.path().join("compact"));
+    let compact = ["compact", "--storage-node", &nodes, "--bucket", &bucket, "--data-dir", scratch.to_str().unwrap()];
+    let quick = ["--replication-factor=2", "--compact-interval=100ms", "--compact-delay=100ms"];
+    let compactor = start(&[&compact[..], &quick].concat());
+    let query = small.query(&bucket, &["--enable-admin-api"]);
+    let insert = start(&["insert", "--storage-node", &nodes]);
+    for server in [&compactor, &query, &insert] {
+        poll("all to be ready", || get(server, "/-/ready"), |(code, _)| *code == 200);
+    }
+    let text = "up{job=\"a\"} 1\nup{job=\"b\"} 1\nup{job=\"c\"} 1\n";
+    let written = ureq::post(format!("{}/api/v1/import/prometheus", insert.url())).send(text).unwrap();
+    assert_eq!(written.status().as_u16(), 204);
+    let time = format!("{QUERY}&time={}", env().clock.now_ms() as f64 / 1000.0);
+    poll("an answer", || get_json(&query, &time), is_three);
+
+    let sealed = ureq::post(format!("{}/api/v1/admin/tsdb/seal", query.url())).send_empty().unwrap();
+    assert_eq!(sealed.status().as_u16(), 204);
+    let status = || {
+        // Whatever has moved by now, it is there.
+        let answer = get_json(&query, &time);
+        assert!(is_three(&answer), "{answer:?}");
+        get_json(&query, "/api/v1/status/cluster").1["data"].clone()
+    };
+    let has_moved = |status: &Value| {
+        let members = status["members"].as_array().unwrap();
+        let dropped = members.iter().filter(|member| member["drop_mark_ms"].is_i64()).count();
+        dropped >= 2 && status["waiting_for_upload"]["blocks"] == 0 && status["catalog"]["blocks"].as_u64() > Some(0)
+    };
+    poll("the nodes to drop what the bucket has", status, has_moved);
+    let metrics = get(&query, "/metrics").1;
+    let reads = metrics.lines().find_map(|line| line.strip_prefix("marigram_query_bucket_reads_total "));
+    assert!(reads.is_some_and(|reads| reads != "0"), "{metrics}");
+    small.stop_node(1);
+    let answer = get_json(&query, &time);
+    assert!(is_three(&answer), "{answer:?}");
+    let (_, labels) = get_json(&query, "/api/v1/label/job/values");
+    assert_eq!(labels["data"], serde_json::json!(["a", "b", "c"]));
+    [insert, query, compactor].into_iter().for_each(Server::shutdown);
 }
