@@ -23,7 +23,7 @@ const RATE_MIN: usize = 20_000;
 /// nothing twice.
 fn check_complete(http: &Http, progress: &Progress, sender: usize) {
     let least = progress.acknowledged(sender);
-    let query = format!("count by (sender) (count_over_time({METRIC}{{sender=\"{sender}\"}}[10m])) or vector(0)");
+    let query = format!("count(count_over_time({METRIC}{{sender=\"{sender}\"}}[10m])) or vector(0)");
     let totals = format!("sum(count_over_time({METRIC}{{sender=\"{sender}\"}}[10m])) or vector(0)");
     // Later than any sample that can be there when the answer is made.
     let time = format!("{}", (now_ms() + 120_000) / 1000);

@@ -17,7 +17,7 @@ use support::{needs, poll_until, remote};
 
 /// What is asked all the time: few and many series, raw samples and a fold over all of them.
 const QUERIES: [&str; 3] =
-    ["up[30m]", "count_over_time({__name__=~\"node_.*\"}[1h])", "sum by (job) (count_over_time({__name__!=\"\"}[2h]))"];
+    ["up[30m]", "node_cpu_seconds_total[10m]", "count by (job) (last_over_time({__name__!=\"\"}[2h]))"];
 
 /// The cluster's samples of a range that is wider than what was sent by an hour on both sides.
 fn read_back(cluster: &Cluster, sent: &Samples) -> Samples {
