@@ -21,7 +21,7 @@ use self::fakes::{Sim, labels, value};
 use self::world::{SERIES, Samples, State, World};
 use super::Cluster;
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 400;
 const QUERIES: usize = 12;
 
 #[derive(Debug, Default)]

@@ -77,6 +77,8 @@ pub(super) struct World {
     pub known: Option<MemberList>,
     /// Whether things happen while a query runs.
     pub restless: bool,
+    /// Whether the query node nearly always relies on an old catalog.
+    looks_rarely: bool,
     ulids: u128,
 }
 
@@ -96,6 +98,7 @@ impl World {
             confirmed_at: i64::MIN / 2,
             known: None,
             restless: true,
+            looks_rarely: seed % 2 == 1,
             ulids: 0,
         };
         let replication_factor = 1 + world.below(3) as u32;
@@ -135,9 +138,9 @@ impl World {
             8 | 9 => self.drop_covered(),
             10 => self.now += self.below(20) as i64,
             11 => self.suffer(),
-            12 | 13 => self.look(),
+            12 | 13 if !self.looks_rarely || self.below(16) == 0 => self.look(),
             14 if self.below(4) == 0 => self.bucket_up = !self.bucket_up,
-            15 if self.below(8) == 0 => self.join(),
+            15 if self.below(3) == 0 => self.join(),
             _ => self.recover(),
         }
     }
