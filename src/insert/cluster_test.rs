@@ -228,7 +228,7 @@ fn writes_reach_their_owners_stand_ins_and_nobody_without_a_quorum() {
     });
     let (status, retry, text) = insert.post("/api/v1/admin/tsdb/seal", "");
     assert_eq!((status, retry), (503, true));
-    assert!(text.contains("storage node c"), "{text}");
+    assert!(text.contains("2 of 3 members are missing (b ") && text.contains("; c "), "{text}");
     assert!(insert.write("refused", 100).2.starts_with("1 of 3 listed members is live (a), 2 are needed; b: "));
 
     // They come back, with what they had.
