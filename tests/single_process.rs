@@ -87,7 +87,7 @@ fn what_is_taken_is_said_in_one_line() {
 
 #[test]
 fn a_wrong_command_line_is_one_line() {
-    for args in [&["single", "--retention", "soon"][..], &["single", "--query-timeout", "0"], &["storage"]] {
+    for args in [&["single", "--retention", "soon"][..], &["single", "--query-timeout", "0"], &["insert"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_marigram")).args(args).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
