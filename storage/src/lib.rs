@@ -19,7 +19,9 @@ pub mod head;
 pub mod index;
 pub mod model;
 pub mod node;
+mod rooms;
 pub mod select;
+mod striped;
 pub mod wal;
 pub mod write;
 

@@ -201,9 +201,9 @@ fn damage_in_the_log_is_refused_until_the_loss_is_accepted() {
     drop(db);
     let segment = files(dir.path(), "wal").pop().unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
-    // A byte of the second frame's payload: its value 1.0 is the only 0x3f in the file before the third.
-    let at = bytes.windows(2).position(|pair| pair == [0xf0, 0x3f]).unwrap();
-    bytes[at] ^= 1;
+    // The last byte of the second frame's payload.
+    let third = bytes.windows(4).enumerate().filter(|(_, window)| *window == b"MGWF").nth(2).unwrap().0;
+    bytes[third - 1] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
 
     for _ in 0..2 {

@@ -144,7 +144,7 @@ mod tests {
                 builder.push(t, f64::from_bits(b));
             }
             let (mut got_times, mut got_values) = (Vec::new(), Vec::new());
-            decode(&builder.encode(), &mut got_times, &mut got_values).unwrap();
+            decode(&[], &builder.encode(), &mut got_times, &mut got_values).unwrap();
             prop_assert_eq!(&got_times, &times);
             let got_bits: Vec<u64> = got_values.iter().map(|v| v.to_bits()).collect();
             prop_assert_eq!(&got_bits[..], &bits[..times.len()]);
@@ -153,7 +153,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let (mut times, mut values) = (Vec::new(), Vec::new());
-            let _ = decode(&bytes, &mut times, &mut values);
+            let _ = decode(&[], &bytes, &mut times, &mut values);
         }
     }
 }

@@ -1,30 +1,32 @@
 //! Group commit: how a write becomes durable and visible.
 //!
-//! 1. A request joins the queue and then waits for the writer.
-//! 2. Whoever gets the writer takes all that is queued, its own request included, as one group.
-//! 3. Series are looked up or registered, samples are assigned to partitions ([`super::resolve`]), and everything becomes one
-//!    WAL frame.
-//! 4. The frame is written and fsynced.
-//! 5. The samples are added to the head; from here on queries see them.
-//! 6. Everybody of the group is answered.
+//! 1. A request's own thread looks its series up or registers them, assigns its samples to partitions and encodes them as
+//!    records ([`super::prepare`]). None of it waits for another request.
+//! 2. It joins the queue. The first one there becomes the leader; the others sleep until their group is done.
+//! 3. The leader takes all that is queued as one group, names the series that the current segment has not named yet, writes
+//!    everything as one WAL frame, and fsyncs. It wakes the group, and hands the lead to the first of those who came
+//!    meanwhile.
+//! 4. Each thread adds its own samples to the head; from here on queries see them, and the request is answered.
 //!
-//! A registered series without samples is invisible, so nothing is seen before it is durable.
+//! From step 1 to 4 a request holds the gate open. Whoever closes it, to freeze a partition or to forget a series, knows that
+//! no samples are on their way: what was looked up stays. A registered series without samples is invisible, so nothing is seen
+//! before it is durable.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
-use super::Db;
 use super::named::NamedSeries;
-use super::resolve::Resolved;
+use super::prepare::Prepared;
+use super::{Db, WalFsync};
 use crate::error::{Error, Result};
-use crate::head::{Partition, PartitionId};
+use crate::head::PartitionId;
 use crate::model::labels::SeriesId;
 use crate::model::tenant::TenantId;
-use crate::wal::record::RecordWriter;
+use crate::wal::record::{RecordWriter, SeriesNames};
 use crate::wal::writer::WalWriter;
 use crate::write::{FamilyMetadata, WriteBatch};
 
@@ -35,11 +37,29 @@ const SEGMENT_PER_LABEL_BYTES: u64 = 5;
 const DISK_CHECK_EVERY_BYTES: u64 = 16 << 20;
 /// A group takes no further request once it has this many samples.
 const GROUP_SAMPLES_MAX: usize = 4 << 20;
+/// Memory for a frame that is kept for the next one.
+const FRAME_KEPT_BYTES: usize = 1 << 20;
 
 /// A request in the queue.
-pub(super) struct Pending {
-    batch: WriteBatch,
-    outcome: Arc<Mutex<Option<Result<Vec<SeriesId>>>>>,
+struct Pending {
+    prepared: Prepared,
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+/// How far a request is.
+enum Turn {
+    Waiting,
+    Leading,
+    Done(Result<()>),
+}
+
+/// The requests that wait to be committed.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Arc<Pending>>,
+    /// Whether somebody commits, and will look here again.
+    led: bool,
 }
 
 /// What only the one that commits may touch.
@@ -51,8 +71,8 @@ pub(super) struct Writer {
     pub(super) partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
     pub(super) label_bytes: u64,
     unchecked_bytes: u64,
-    /// Set while a group is being committed: still set at the next, a panic left things half done.
-    committing: bool,
+    records: RecordWriter,
+    names: SeriesNames,
 }
 
 impl Writer {
@@ -63,16 +83,88 @@ impl Writer {
             partitions_of,
             label_bytes: 0,
             unchecked_bytes: DISK_CHECK_EVERY_BYTES,
-            committing: false,
+            records: RecordWriter::default(),
+            names: SeriesNames::default(),
+        }
+    }
+
+    /// Adds a request's records to the frame, behind the names of series that the segment has not named yet.
+    fn add(&mut self, prepared: &Prepared) {
+        let tenant = prepared.tenant();
+        let named = self.named.entry_ref(tenant).or_default();
+        self.names.clear();
+        for run in prepared.runs() {
+            if named.insert(run.dense) {
+                prepared.name(run, &mut self.names);
+            }
+        }
+        if !self.names.references.is_empty() {
+            let before = self.records.payload().len();
+            self.records.names(tenant.as_str(), &self.names);
+            self.label_bytes += (self.records.payload().len() - before) as u64;
+        }
+        self.records.append(prepared.records());
+        let segment = self.wal.segment();
+        for partition in prepared.partitions() {
+            self.partitions_of.entry(segment).or_default().insert(partition.id());
+        }
+    }
+}
+
+impl Pending {
+    fn set(&self, turn: Turn) {
+        *self.turn.lock() = turn;
+        self.changed.notify_one();
+    }
+
+    /// Waits for its turn: `Some`: it is committed, or was refused; `None`: it is to lead.
+    fn wait(&self) -> Option<Result<()>> {
+        let mut turn = self.turn.lock();
+        loop {
+            match std::mem::replace(&mut *turn, Turn::Waiting) {
+                Turn::Waiting => self.changed.wait(&mut turn),
+                Turn::Leading => return None,
+                Turn::Done(outcome) => return Some(outcome),
+            }
+        }
+    }
+}
+
+/// Held by the one who leads. When a panic takes it down, nobody waits for ever and no more writes are taken.
+struct Lead<'a> {
+    db: &'a Db,
+    group: Vec<Arc<Pending>>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.db.queue.lock();
+        if std::thread::panicking() {
+            let reason = self.db.poison.get_or_init(|| "a commit panicked half way".into());
+            for pending in self.group.drain(..).chain(queue.waiting.drain(..)) {
+                pending.set(Turn::Done(Err(Error::Poisoned(reason.clone()))));
+            }
+        }
+        match queue.waiting.front() {
+            Some(next) => next.set(Turn::Leading),
+            None => queue.led = false,
+        }
+    }
+}
+
+/// Adding durable samples to the head must not end half way.
+struct ApplyGuard<'a>(&'a Db);
+
+impl Drop for ApplyGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison.get_or_init(|| "adding samples to the head panicked half way".into());
         }
     }
 }
 
 impl Db {
-    pub(super) fn check_writer(&self, writer: &Writer) -> Result<()> {
-        if writer.committing {
-            self.poison.get_or_init(|| "a commit panicked half way".into());
-        }
+    pub(super) fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(reason) => Err(Error::Poisoned(reason.clone())),
             None => Ok(()),
@@ -94,7 +186,7 @@ impl Db {
     /// # Errors
     /// [`crate::ErrorKind::Unavailable`]: nothing is promised about the batch, and it may be sent again.
     pub fn append(&self, batch: WriteBatch) -> Result<()> {
-        match self.enqueue(batch)?.first() {
+        match self.store(batch)?.first() {
             None => Ok(()),
             Some(id) => Err(Error::BadInput(format!("the series {id:?} came without labels and is not known"))),
         }
@@ -109,68 +201,67 @@ impl Db {
     /// stored. [`crate::ErrorKind::Unavailable`] as for [`Db::append`].
     pub fn append_known(&self, batch: WriteBatch) -> Result<Vec<SeriesId>> {
         batch.check()?;
-        self.enqueue(batch)
+        self.store(batch)
     }
 
-    /// Has the batch committed, by this thread or another; answers the ids of the series that are unknown and came without
-    /// labels.
-    fn enqueue(&self, batch: WriteBatch) -> Result<Vec<SeriesId>> {
-        let outcome = Arc::new(Mutex::new(None));
-        self.queue.lock().push_back(Pending { batch, outcome: Arc::clone(&outcome) });
-        let mut writer = self.writer.lock();
-        if let Some(done) = outcome.lock().take() {
-            return done;
-        }
-        // Whoever commits takes from the front, so it may need several groups until the own one has had its turn.
-        loop {
-            let group = self.take_group();
-            if group.is_empty() {
-                return Err(Error::Overloaded("the write was abandoned".into()));
-            }
-            self.commit_group(&mut writer, &group);
-            if let Some(done) = outcome.lock().take() {
-                return done;
-            }
-        }
+    /// Has the batch committed, by this thread or another, and makes it visible; answers the ids of the series that are unknown
+    /// and came without labels.
+    fn store(&self, batch: WriteBatch) -> Result<Vec<SeriesId>> {
+        let _open = self.gate.read();
+        self.check_poison()?;
+        let prepared = self.prepare(batch)?;
+        let pending = Arc::new(Pending { prepared, turn: Mutex::new(Turn::Waiting), changed: Condvar::new() });
+        self.commit(&pending)?;
+        let _guard = ApplyGuard(self);
+        pending.prepared.apply(self.env.clock.now_ms());
+        Ok(pending.prepared.unknown().to_vec())
     }
 
-    fn take_group(&self) -> Vec<Pending> {
+    fn commit(&self, pending: &Arc<Pending>) -> Result<()> {
+        let leads = {
+            let mut queue = self.queue.lock();
+            queue.waiting.push_back(Arc::clone(pending));
+            !std::mem::replace(&mut queue.led, true)
+        };
+        if !leads && let Some(outcome) = pending.wait() {
+            return outcome;
+        }
+        let mut lead = Lead { db: self, group: Vec::new() };
+        // Whoever leads takes from the front, and is there itself: one group is enough.
+        lead.group = self.take_group();
+        let committed = self.commit_group(&lead.group);
+        for other in lead.group.drain(..).filter(|other| !Arc::ptr_eq(other, pending)) {
+            other.set(Turn::Done(committed.clone()));
+        }
+        committed
+    }
+
+    fn take_group(&self) -> Vec<Arc<Pending>> {
         let mut queue = self.queue.lock();
         let mut group = Vec::new();
         let mut samples = 0;
         while samples < GROUP_SAMPLES_MAX
-            && let Some(pending) = queue.pop_front()
+            && let Some(pending) = queue.waiting.pop_front()
         {
-            samples += pending.batch.samples.len();
+            samples += pending.prepared.samples();
             group.push(pending);
         }
         group
     }
 
-    fn commit_group(&self, writer: &mut Writer, group: &[Pending]) {
-        if let Err(error) = self.check_writer(writer).and_then(|()| self.check_free_space(writer)) {
-            for pending in group {
-                *pending.outcome.lock() = Some(Err(error.clone()));
-            }
-            return;
+    fn commit_group(&self, group: &[Arc<Pending>]) -> Result<()> {
+        let writer = &mut *self.writer.lock();
+        self.check_poison()?;
+        self.check_free_space(writer)?;
+        let large = self.options.segment_bytes.max(SEGMENT_PER_LABEL_BYTES * writer.label_bytes);
+        if writer.wal.segment_bytes() >= large {
+            self.rotate(writer)?;
         }
-        writer.committing = true;
-        let now_ms = self.env.clock.now_ms();
-        let mut partitions = Vec::new();
-        let resolved: Vec<Result<Resolved<'_>>> =
-            group.iter().map(|pending| self.resolve(&pending.batch, &mut partitions, now_ms)).collect();
-        let good: Vec<&Resolved<'_>> = resolved.iter().filter_map(|r| r.as_ref().ok()).collect();
-        let committed = self.commit(writer, &good, &partitions);
-        if committed.is_ok() {
-            for batch in &good {
-                batch.apply(&partitions, now_ms);
-            }
+        writer.records.clear(FRAME_KEPT_BYTES);
+        for pending in group {
+            writer.add(&pending.prepared);
         }
-        for (pending, resolved) in group.iter().zip(resolved) {
-            let unknown = resolved.map(|resolved| resolved.unknown);
-            *pending.outcome.lock() = Some(unknown.and_then(|unknown| committed.clone().map(|()| unknown)));
-        }
-        writer.committing = false;
+        self.write_frame(writer)
     }
 
     fn check_free_space(&self, writer: &mut Writer) -> Result<()> {
@@ -186,24 +277,31 @@ impl Db {
         Ok(())
     }
 
-    fn commit(&self, writer: &mut Writer, batches: &[&Resolved<'_>], partitions: &[Arc<Partition>]) -> Result<()> {
-        let large = self.options.segment_bytes.max(SEGMENT_PER_LABEL_BYTES * writer.label_bytes);
-        if writer.wal.segment_bytes() >= large {
-            self.rotate(writer)?;
-        }
-        let mut records = RecordWriter::default();
-        for resolved in batches {
-            resolved.encode(writer, partitions, &mut records);
-        }
-        if records.is_empty() {
+    /// Writes the records that were collected, durably unless the options say otherwise.
+    fn write_frame(&self, writer: &mut Writer) -> Result<()> {
+        if writer.records.is_empty() {
             return Ok(());
         }
-        let committed = writer.wal.commit(&records);
-        let written = self.poison_on_error(committed)?;
+        let written = match self.options.wal_fsync {
+            WalFsync::BeforeAnswer => writer.wal.commit(&mut writer.records),
+            WalFsync::Interval => writer.wal.write(&mut writer.records),
+        };
+        let written = self.poison_on_error(written)?;
         writer.unchecked_bytes += written;
         self.counters.wal_bytes.fetch_add(written, Ordering::Relaxed);
         self.counters.wal_commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Makes everything that was written to the log durable: to be called at intervals under [`WalFsync::Interval`].
+    ///
+    /// # Errors
+    /// The disk's; no more writes are then taken.
+    pub fn sync_log(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.check_poison()?;
+        let synced = writer.wal.sync();
+        self.poison_on_error(synced)
     }
 
     /// Begins a new segment, which first of all repeats the metadata: that has no other home. The writer was checked.
@@ -218,18 +316,14 @@ impl Db {
 
     /// Writes all metadata into the current segment.
     pub(super) fn write_metadata(&self, writer: &mut Writer) -> Result<()> {
-        let mut records = RecordWriter::default();
+        writer.records.clear(FRAME_KEPT_BYTES);
         for (tenant, head) in self.head.tenants() {
             for (family, entries) in head.metadata() {
                 for entry in entries {
-                    records.metadata(tenant.as_str(), &FamilyMetadata { family: family.clone(), entry });
+                    writer.records.metadata(tenant.as_str(), &FamilyMetadata { family: family.clone(), entry });
                 }
             }
         }
-        if records.is_empty() {
-            return Ok(());
-        }
-        let committed = writer.wal.commit(&records);
-        self.poison_on_error(committed).map(drop)
+        self.write_frame(writer)
     }
 }

@@ -30,7 +30,7 @@ impl Db {
         };
         self.visit(context, selectors, range, |head, blocks| {
             if let Some((index, present)) = head {
-                present.iter().filter_map(|dense| index.labels(dense)).cloned().try_for_each(&mut add)?;
+                present.iter().filter_map(|dense| index.labels(dense)).try_for_each(&mut add)?;
             }
             if let Some((part, matchers)) = blocks {
                 for series in part.select(matchers, range)? {

@@ -10,9 +10,10 @@ mod damage;
 mod drop_mark;
 mod labels;
 mod named;
+mod prepare;
 mod publication;
 mod recover;
-mod resolve;
+mod replay;
 mod seal;
 mod select;
 mod stats;
@@ -23,24 +24,34 @@ pub(crate) use drop_mark::FILE as DROP_MARK_FILE;
 pub use stats::DbStats;
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::block::Block;
 use crate::env::Env;
 use crate::error::Result;
-use crate::head::Head;
+use crate::head::{Head, SpillDir};
 use crate::model::tenant::TenantId;
 use crate::write::MetadataEntry;
-use commit::{Pending, Writer};
+use commit::{Queue, Writer};
 use cover::Leaving;
 use publication::Publication;
 use stats::Counters;
+
+/// When the log is fsynced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WalFsync {
+    /// Before a write is answered: what was acknowledged survives the loss of power.
+    #[default]
+    BeforeAnswer,
+    /// Whenever [`Db::sync_log`] is called: the loss of power costs what was acknowledged since.
+    Interval,
+}
 
 /// How a store behaves.
 #[derive(Clone, Debug)]
@@ -57,6 +68,10 @@ pub struct DbOptions {
     pub segment_bytes: u64,
     /// The late partition is sealed when it has taken this many samples.
     pub late_samples_max: u64,
+    /// When the log is fsynced.
+    pub wal_fsync: WalFsync,
+    /// Full chunks leave the heap in pages of this size.
+    pub spill_page_bytes: usize,
     /// Answer for ranges whose samples are lost, from now on.
     pub accept_loss: bool,
 }
@@ -70,6 +85,8 @@ impl Default for DbOptions {
             disk_reserve_bytes: 256 << 20,
             segment_bytes: 128 << 20,
             late_samples_max: 50_000_000,
+            wal_fsync: WalFsync::BeforeAnswer,
+            spill_page_bytes: 1 << 20,
             accept_loss: false,
         }
     }
@@ -83,6 +100,8 @@ pub(crate) struct Paths {
     pub(crate) blocks: PathBuf,
     pub(crate) catalog: PathBuf,
     pub(crate) quarantine: PathBuf,
+    /// Full chunks of the head, which need not survive.
+    pub(crate) head: PathBuf,
 }
 
 /// An open store. All calls block, and may come from any thread.
@@ -94,7 +113,9 @@ pub struct Db {
     head_series: AtomicUsize,
     blocks: ArcSwap<Vec<Block>>,
     catalog: Publication,
-    queue: Mutex<VecDeque<Pending>>,
+    /// Held open by whoever appends, from the look-up of series until their samples are in the head.
+    gate: RwLock<()>,
+    queue: Mutex<Queue>,
     writer: Mutex<Writer>,
     /// Held by whoever seals or drops blocks.
     maintenance: Mutex<()>,
@@ -121,6 +142,7 @@ impl Db {
             blocks: dir.join("blocks"),
             catalog: dir.join("catalog"),
             quarantine: dir.join("quarantine"),
+            head: dir.join("head"),
             root: dir,
         };
         recover::open(paths, env, options)
@@ -147,6 +169,7 @@ impl Db {
             head_series: AtomicUsize::new(0),
             blocks: ArcSwap::from_pointee(blocks),
             catalog,
+            gate: RwLock::new(()),
             queue: Mutex::default(),
             writer: Mutex::new(writer),
             maintenance: Mutex::default(),
@@ -162,6 +185,10 @@ impl Db {
         }
     }
 
+    fn spill_dir(&self) -> SpillDir {
+        spill_dir(&self.env, &self.paths, &self.options)
+    }
+
     /// Metadata of a tenant's metric families.
     pub fn metadata(&self, tenant: &TenantId) -> BTreeMap<String, Vec<MetadataEntry>> {
         self.head.tenant(tenant).map(|head| head.metadata()).unwrap_or_default()
@@ -171,4 +198,9 @@ impl Db {
     pub fn damage(&self) -> Vec<Damage> {
         self.damage.lock().clone()
     }
+}
+
+/// Where the full chunks of the head go.
+fn spill_dir(env: &Env, paths: &Paths, options: &DbOptions) -> SpillDir {
+    SpillDir { disk: Arc::clone(&env.disk), dir: paths.head.clone(), page_bytes: options.spill_page_bytes }
 }

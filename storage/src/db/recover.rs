@@ -7,29 +7,24 @@
 //! 4. Replay into the head what no block holds yet.
 //! 5. Begin a new segment.
 
-use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use hashbrown::HashMap;
 use ulid::Ulid;
 
 use super::commit::Writer;
 use super::damage::{self, Damage};
 use super::drop_mark;
 use super::publication::Publication;
-use super::{Db, DbOptions, Paths};
+use super::replay::{self, Replayed};
+use super::{Db, DbOptions, Paths, spill_dir};
 use crate::block::{Block, block_dir, list_blocks, remove_unfinished};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::head::{Head, Partition, PartitionId, PartitionKind};
-use crate::model::labels::{Labels, SeriesId};
-use crate::model::sample::Sample;
-use crate::model::tenant::TenantId;
-use crate::model::time::TimeRange;
-use crate::wal::record::{Record, RecordReader};
-use crate::wal::scan::{Gap, Scan, Segment, apply_cuts, scan};
+use crate::head::Head;
+use crate::wal::scan::{Gap, Scan, apply_cuts, scan};
 use crate::wal::writer::WalWriter;
 
 /// The blocks of a data directory, and what is wrong with them.
@@ -39,27 +34,17 @@ pub(super) struct OpenedBlocks {
     lost: Vec<Ulid>,
 }
 
-/// What a replay made.
-struct Replay<'a> {
-    env: &'a Env,
-    head: &'a Head,
-    sealed: &'a HashSet<PartitionId>,
-    partitions: HashMap<PartitionId, Arc<Partition>>,
-    /// References of the segment that is being replayed, per tenant.
-    references: HashMap<TenantId, HashMap<u32, u32>>,
-    partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
-    orphans: u64,
-    orphan_range: TimeRange,
-}
-
 /// Opens the data directory `paths`.
 pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     let disk = Arc::clone(&env.disk);
-    for dir in [&paths.root, &paths.wal, &paths.blocks, &paths.catalog, &paths.quarantine] {
+    for dir in [&paths.root, &paths.wal, &paths.blocks, &paths.catalog, &paths.quarantine, &paths.head] {
         disk.create_dir_all(dir)?;
     }
     let lock = disk.lock(&paths.root.join("lock"))?;
     disk.sync_dir(&paths.root)?;
+    for leftover in disk.list(&paths.head)? {
+        disk.remove_file(&paths.head.join(leftover.name))?;
+    }
     let catalog = Publication::open(&env, &paths.root)?;
     let drop_mark_ms = drop_mark::load(&*disk, &paths.root)?;
     let mut damage = damage::load(&*disk, &paths.quarantine)?;
@@ -78,16 +63,13 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     apply_cuts(&*disk, &paths.wal, &found)?;
     let head = Head::default();
     let sealed = blocks.iter().flat_map(|b| &b.meta().sources).filter_map(|source| source.parse().ok()).collect();
-    let mut replay = Replay::new(&env, &head, &sealed);
-    for segment in &found.segments {
-        replay.segment(segment)?;
+    let Replayed { partitions_of, orphans, orphan_range } =
+        replay::replay(&env, &head, &sealed, &found.segments, &spill_dir(&env, &paths, &options))?;
+    if orphans > 0 {
+        let what = format!("{orphans} samples in the write-ahead log whose series are not named");
+        let (start_ms, end_ms) = (orphan_range.start_ms, orphan_range.end_ms);
+        note(&mut damage, Damage { what, start_ms, end_ms, accepted: false });
     }
-    if replay.orphans > 0 {
-        let range = replay.orphan_range;
-        let what = format!("{} samples in the write-ahead log whose series are not named", replay.orphans);
-        note(&mut damage, Damage { what, start_ms: range.start_ms, end_ms: range.end_ms, accepted: false });
-    }
-    let partitions_of = replay.partitions_of;
     if options.accept_loss {
         accept(&mut damage);
         catalog.remove_blocks(&lost)?;
@@ -100,6 +82,8 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     }
     let wal = WalWriter::create(disk, &paths.wal, found.last_number + 1, found.end, found.last_range)?;
     let db = Db::assemble(paths, env, options, lock, catalog, head, blocks, damage, Writer::new(wal, partitions_of));
+    let series = db.head.tenants().iter().map(|(_, head)| head.lookup().len()).sum();
+    db.head_series.store(series, Ordering::Relaxed);
     *db.drop_mark_ms.lock() = drop_mark_ms;
     db.write_metadata(&mut db.writer.lock())?;
     db.forget_sealed()?;
@@ -190,92 +174,4 @@ fn quarantine_gap(disk: &dyn Disk, paths: &Paths, scan: &Scan, gap: &Gap) -> Res
     }
     let what = format!("write-ahead log segment {}, bytes {} to {}", gap.segment, gap.bytes.start, gap.bytes.end);
     Ok(Damage { what, start_ms: gap.range.start_ms, end_ms: gap.range.end_ms, accepted: false })
-}
-
-impl<'a> Replay<'a> {
-    fn new(env: &'a Env, head: &'a Head, sealed: &'a HashSet<PartitionId>) -> Self {
-        Replay {
-            env,
-            head,
-            sealed,
-            partitions: HashMap::new(),
-            references: HashMap::new(),
-            partitions_of: BTreeMap::new(),
-            orphans: 0,
-            orphan_range: TimeRange::EMPTY,
-        }
-    }
-
-    fn segment(&mut self, segment: &Segment) -> Result<()> {
-        self.references.clear();
-        self.partitions_of.entry(segment.number).or_default();
-        for payload in &segment.payloads {
-            let payload = segment.bytes.get(payload.clone()).unwrap_or_default();
-            for record in RecordReader::new(payload) {
-                let record = record.map_err(|error| Error::corrupt(segment.path.display().to_string(), error))?;
-                self.record(segment.number, record)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, segment: u64, record: Record<'_>) -> Result<()> {
-        let tenant = |name: &str| TenantId::parse(name).map_err(|e| Error::corrupt("write-ahead log", e));
-        match record {
-            Record::Series { tenant: name, reference, labels } => self.series(tenant(name)?, reference, labels),
-            Record::Samples { partition, .. } if self.sealed.contains(&partition) => Ok(()),
-            Record::Samples { tenant: name, partition, kind, series } => {
-                self.samples(segment, &tenant(name)?, (partition, kind), &series);
-                Ok(())
-            }
-            Record::Metadata { tenant: name, metadata } => {
-                if let Some(head) = self.head.tenant_or_insert(&tenant(name)?, usize::MAX) {
-                    head.add_metadata(&metadata);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn series(&mut self, tenant: TenantId, reference: u32, labels: &[u8]) -> Result<()> {
-        let id = SeriesId::of(labels);
-        let Some(head) = self.head.tenant_or_insert(&tenant, usize::MAX) else { return Ok(()) };
-        let known = head.index().find(id);
-        let dense = match known {
-            Some(dense) => Some(dense),
-            None => {
-                let labels = Labels::from_canonical(labels).map_err(|e| Error::corrupt("write-ahead log", e))?;
-                head.insert(id, labels)
-            }
-        };
-        if let Some(dense) = dense {
-            self.references.entry(tenant).or_default().insert(reference, dense);
-        }
-        Ok(())
-    }
-
-    fn samples(
-        &mut self,
-        segment: u64,
-        tenant: &TenantId,
-        (id, kind): (PartitionId, PartitionKind),
-        series: &[(u32, Vec<Sample>)],
-    ) {
-        let now_ms = self.env.clock.now_ms();
-        let head = self.head;
-        let partition =
-            self.partitions.entry(id).or_insert_with(|| head.add_partition(Partition::new(id, kind, now_ms)));
-        self.partitions_of.entry(segment).or_default().insert(id);
-        let references = self.references.get(tenant);
-        for (reference, samples) in series {
-            match references.and_then(|references| references.get(reference)) {
-                Some(&dense) => partition.append(tenant, std::iter::once((dense, &samples[..])), now_ms),
-                None => {
-                    self.orphans += samples.len() as u64;
-                    self.orphan_range =
-                        samples.iter().fold(self.orphan_range, |range, sample| range.including(sample.timestamp_ms));
-                }
-            }
-        }
-    }
 }

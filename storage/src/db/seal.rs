@@ -15,7 +15,6 @@ use crate::compact::retention::{RetentionChoice, plan_retention};
 use crate::env::Clock;
 use crate::error::Result;
 use crate::head::{Partition, PartitionKind};
-use crate::model::labels::Labels;
 use crate::model::tenant::TenantId;
 use crate::model::time::{TimeRange, WINDOW_GRACE_MS, WINDOW_MS};
 use crate::select::SeriesDecoder;
@@ -71,12 +70,14 @@ impl Db {
     }
 
     fn freeze(&self, wanted: impl Fn(&Partition) -> bool) -> Result<Vec<Arc<Partition>>> {
-        let mut writer = self.writer.lock();
+        // Nothing is on its way to a partition while the gate is closed.
+        let _closed = self.gate.write();
         let partitions: Vec<_> = self.head.partitions().into_iter().filter(|p| wanted(p)).collect();
         if partitions.is_empty() {
             return Ok(partitions);
         }
-        self.check_writer(&writer)?;
+        self.check_poison()?;
+        let mut writer = self.writer.lock();
         self.rotate(&mut writer)?;
         for partition in &partitions {
             partition.freeze();
@@ -114,14 +115,11 @@ impl Db {
 
     fn write_tenant(&self, block: &mut BlockWriter, partition: &Partition, tenant: &TenantId) -> Result<()> {
         let Some(head) = self.head.tenant(tenant) else { return Ok(()) };
-        let mut series: Vec<(Labels, u32)> = {
-            let index = head.index();
-            partition.series_of(tenant).iter().filter_map(|dense| Some((index.labels(dense)?.clone(), dense))).collect()
-        };
-        series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let series = head.index().postings().in_label_order(&partition.series_of(tenant));
         block.begin_tenant(tenant)?;
         let mut decoder = SeriesDecoder::default();
-        for (labels, dense) in series {
+        for dense in series {
+            let Some(labels) = head.lookup().labels(dense) else { continue };
             let chunks = partition.chunks(tenant, dense, TimeRange::ALL);
             let (times, values) = decoder.decode(&chunks, TimeRange::ALL)?;
             block.add_series(&labels, times, values)?;
@@ -145,10 +143,12 @@ impl Db {
 
     /// Forgets idle series, and removes the segments whose samples are all in blocks, from the oldest on.
     pub(super) fn forget_sealed(&self) -> Result<()> {
+        let dropped = self.head.drop_idle_series(|forget| {
+            let _closed = self.gate.write();
+            forget();
+        });
+        self.head_series.fetch_sub(dropped, Ordering::Relaxed);
         let mut writer = self.writer.lock();
-        self.head.drop_idle_series();
-        let series = self.head.tenants().iter().map(|(_, head)| head.index().len()).sum();
-        self.head_series.store(series, Ordering::Relaxed);
         let unsealed: Vec<_> = self.head.partitions().iter().map(|p| p.id()).collect();
         let current = writer.wal.segment();
         for partitions in writer.partitions_of.values_mut() {

@@ -91,8 +91,8 @@ impl Db {
             present |= partition.overlapping(tenant, &matching, request.range);
         }
         for dense in &present {
-            if let Some(labels) = index.labels(dense) {
-                entries.push(SelectedSeries::new(labels.clone(), request.drop_labels, None), Place::Head { dense })?;
+            if let Some((labels, id)) = index.labels(dense).zip(index.id(dense)) {
+                entries.push(SelectedSeries::new(labels, request.drop_labels, Some(id)), Place::Head { dense })?;
             }
         }
         Ok(())

@@ -60,7 +60,7 @@ impl Db {
         let blocks = self.blocks.load();
         let (accepted, open): (Vec<_>, Vec<_>) = self.damage.lock().iter().cloned().partition(|d| d.accepted);
         DbStats {
-            head_series: tenants.iter().map(|(_, head)| head.index().len() as u64).sum(),
+            head_series: tenants.iter().map(|(_, head)| head.lookup().len() as u64).sum(),
             head_samples: partitions.iter().map(|p| p.samples()).sum(),
             head_partitions: partitions.len() as u64,
             tenants: tenants.len() as u64,

@@ -3,6 +3,8 @@
 //! A file begins with 12 bytes: four of magic, the version, the CRC32C of those eight. They keep this form in every
 //! version, so that a damaged header and a newer file are told apart. A section is its payload and the CRC32C of it.
 
+use std::ops::RangeInclusive;
+
 use crate::error::{Error, Result};
 
 /// Length of a file's header.
@@ -20,13 +22,18 @@ pub(crate) fn header(magic: [u8; 4], version: u32) -> Vec<u8> {
 
 /// Checks a file's header. `what` names the file in errors.
 pub(crate) fn check_header(what: &str, file: &[u8], magic: [u8; 4], version: u32) -> Result<()> {
+    version_of(what, file, magic, version..=version).map(drop)
+}
+
+/// Checks a file's header; which of the `known` versions it has.
+pub(crate) fn version_of(what: &str, file: &[u8], magic: [u8; 4], known: RangeInclusive<u32>) -> Result<u32> {
     let header = file.get(..HEADER_BYTES).ok_or_else(|| Error::corrupt(what, "the file ends within its header"))?;
     let fields = open(what, "header", header)?;
     if !fields.starts_with(&magic) {
         return Err(Error::corrupt(what, "the magic is that of another kind of file"));
     }
     match u32_at(fields, 4) {
-        Some(found) if found == version => Ok(()),
+        Some(found) if known.contains(&found) => Ok(found),
         found => Err(Error::UnknownVersion { what: what.to_owned(), version: found.unwrap_or(0) }),
     }
 }

@@ -6,20 +6,26 @@
 
 mod partition;
 mod series;
+mod slab;
+mod spill;
 mod table;
 mod tenant;
 
 pub use partition::{Partition, PartitionId, PartitionKind};
-pub use series::SeriesChunks;
+pub use spill::SpillDir;
 pub use tenant::{TenantHead, TenantIndex};
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+use roaring::RoaringBitmap;
 
 use crate::model::tenant::TenantId;
 use crate::model::time::{TimeRange, WINDOW_GRACE_MS, WINDOW_MS, window_start};
+
+/// Series that are forgotten while nothing else may be written: a millisecond or two.
+const IDLE_AT_ONCE: usize = 2048;
 
 /// All partitions and indexes.
 #[derive(Default)]
@@ -63,9 +69,19 @@ impl Head {
         self.partitions.read().iter().filter(|p| p.range().overlaps(range)).cloned().collect()
     }
 
-    /// The partition that takes writes of this kind, if there is one.
-    pub fn open_partition(&self, kind: PartitionKind) -> Option<Arc<Partition>> {
-        self.partitions.read().iter().find(|p| p.kind() == kind && !p.is_frozen()).cloned()
+    /// The partition that takes writes of this kind, made if there is none.
+    pub fn open_partition_or_insert(&self, kind: PartitionKind, make: impl FnOnce() -> Partition) -> Arc<Partition> {
+        let open =
+            |partitions: &[Arc<Partition>]| partitions.iter().find(|p| p.kind() == kind && !p.is_frozen()).cloned();
+        if let Some(found) = open(&self.partitions.read()) {
+            return found;
+        }
+        let mut partitions = self.partitions.write();
+        open(&partitions).unwrap_or_else(|| {
+            let partition = Arc::new(make());
+            partitions.push(Arc::clone(&partition));
+            partition
+        })
     }
 
     /// Adds a partition.
@@ -80,16 +96,29 @@ impl Head {
         self.partitions.write().retain(|p| p.id() != id);
     }
 
-    /// Forgets the series that no partition holds samples of. Only while nothing is being appended.
-    pub fn drop_idle_series(&self) {
-        let partitions = self.partitions();
+    /// Forgets the series that no partition holds samples of, a few at a time: `closed` is called for each few, and must run
+    /// what it is given while nothing is being appended. Answers how many were forgotten.
+    pub fn drop_idle_series(&self, mut closed: impl FnMut(&mut dyn FnMut())) -> usize {
+        let mut dropped = 0;
         for (tenant, head) in self.tenants() {
-            let mut live = roaring::RoaringBitmap::new();
-            for partition in &partitions {
-                live |= partition.series_of(&tenant);
+            let mut idle = head.lookup().postings().all_series().clone();
+            for partition in self.partitions() {
+                idle -= partition.series_of(&tenant);
             }
-            head.retain(&live);
+            let mut idle = idle.into_iter().peekable();
+            while idle.peek().is_some() {
+                let mut few: RoaringBitmap = idle.by_ref().take(IDLE_AT_ONCE).collect();
+                closed(&mut || {
+                    // Some may have got samples since.
+                    for partition in self.partitions() {
+                        few = few.iter().filter(|dense| !partition.holds(&tenant, *dense)).collect();
+                    }
+                    head.forget(&few);
+                    dropped += few.len() as usize;
+                });
+            }
         }
+        dropped
     }
 }
 

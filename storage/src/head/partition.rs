@@ -1,13 +1,17 @@
 //! A partition of the head: the samples of one window, or the late ones, of all tenants.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
-use super::table::SeriesTable;
+use super::series::{Bytes, SeriesState};
+use super::slab::Slabs;
+use super::spill::{Spill, SpillDir};
+use super::table::{PAGE, SeriesTable};
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
@@ -58,24 +62,65 @@ pub struct Partition {
     last_write_ms: AtomicI64,
     samples: AtomicU64,
     frozen: AtomicBool,
-    data: RwLock<PartitionData>,
+    min_ms: AtomicI64,
+    max_ms: AtomicI64,
+    spill: SpillDir,
+    tenants: RwLock<HashMap<TenantId, Arc<TenantPart>>>,
 }
 
-#[derive(Default)]
-struct PartitionData {
-    range: Option<TimeRange>,
-    tenants: HashMap<TenantId, TenantPart>,
-}
+/// Shards of a tenant in a partition: writers of different series meet less often.
+const SHARDS: usize = 8;
 
-#[derive(Default)]
 struct TenantPart {
+    shards: [RwLock<Shard>; SHARDS],
+}
+
+struct Shard {
     ids: RoaringBitmap,
     series: SeriesTable,
+    bytes: Bytes,
+}
+
+/// Neighbouring numbers lie in one shard, page by page: shard, page in the shard, place in the page.
+#[inline]
+fn place_of(dense: u32) -> (usize, usize, usize) {
+    let page = dense as usize / PAGE;
+    (page % SHARDS, page / SHARDS, dense as usize % PAGE)
+}
+
+impl TenantPart {
+    fn new(spill: &SpillDir, name: &str) -> Self {
+        let shard = |number| {
+            let spill = Spill::new(spill.clone(), format!("{name}-{number}"));
+            let bytes = Bytes { slabs: Slabs::default(), spill, scratch: Vec::new() };
+            RwLock::new(Shard { ids: RoaringBitmap::new(), series: SeriesTable::default(), bytes })
+        };
+        TenantPart { shards: std::array::from_fn(shard) }
+    }
+}
+
+impl Shard {
+    #[inline]
+    fn push(&mut self, dense: u32, samples: &[Sample]) {
+        let (_, page, place) = place_of(dense);
+        let (series, made) = self.series.get_or_insert(page, place);
+        if made {
+            self.ids.insert(dense);
+        }
+        for sample in samples {
+            series.push(*sample, &mut self.bytes);
+        }
+    }
+
+    fn get(&self, dense: u32) -> Option<&SeriesState> {
+        let (_, page, place) = place_of(dense);
+        self.series.get(page, place)
+    }
 }
 
 impl Partition {
-    /// An empty partition.
-    pub fn new(id: PartitionId, kind: PartitionKind, now_ms: i64) -> Self {
+    /// An empty partition, whose full chunks go to `spill`.
+    pub fn new(id: PartitionId, kind: PartitionKind, now_ms: i64, spill: &SpillDir) -> Self {
         Partition {
             id,
             kind,
@@ -83,7 +128,10 @@ impl Partition {
             last_write_ms: AtomicI64::new(now_ms),
             samples: AtomicU64::new(0),
             frozen: AtomicBool::new(false),
-            data: RwLock::default(),
+            min_ms: AtomicI64::new(TimeRange::EMPTY.start_ms),
+            max_ms: AtomicI64::new(TimeRange::EMPTY.end_ms),
+            spill: spill.clone(),
+            tenants: RwLock::default(),
         }
     }
 
@@ -129,58 +177,107 @@ impl Partition {
 
     /// Time range of its samples; empty without any.
     pub fn range(&self) -> TimeRange {
-        self.data.read().range.unwrap_or(TimeRange::EMPTY)
+        TimeRange { start_ms: self.min_ms.load(Ordering::Acquire), end_ms: self.max_ms.load(Ordering::Acquire) }
     }
 
     /// Adds samples of one tenant: dense numbers and their samples; a number may come more than once.
     pub fn append<'a>(&self, tenant: &TenantId, series: impl Iterator<Item = (u32, &'a [Sample])>, now_ms: i64) {
-        let mut data = self.data.write();
-        let PartitionData { range, tenants } = &mut *data;
-        let part = tenants.entry_ref(tenant).or_default();
-        let mut bounds = range.unwrap_or(TimeRange::EMPTY);
+        self.append_share(tenant, series, now_ms, (0, 1));
+    }
+
+    /// Adds the samples of those series that lie in a share of the shards: this number, of so many.
+    pub fn append_share<'a>(
+        &self,
+        tenant: &TenantId,
+        series: impl Iterator<Item = (u32, &'a [Sample])>,
+        now_ms: i64,
+        (number, shares): (usize, usize),
+    ) {
+        let part = self.part_or_insert(tenant);
+        let mut bounds = TimeRange::EMPTY;
         let mut count = 0;
-        for (dense, samples) in series {
-            let chunks = part.series.get_or_insert(dense, || {
-                part.ids.insert(dense);
-            });
-            count += samples.len() as u64;
-            for sample in samples {
-                bounds = bounds.including(sample.timestamp_ms);
-                chunks.push(*sample);
+        let mut series = series.filter(|(dense, _)| place_of(*dense).0 % shares == number).peekable();
+        while let Some((dense, _)) = series.peek() {
+            let number = place_of(*dense).0;
+            let mut shard = part.shards[number].write();
+            while let Some((dense, samples)) = series.next_if(|(dense, _)| place_of(*dense).0 == number) {
+                count += samples.len() as u64;
+                for sample in samples {
+                    bounds = bounds.including(sample.timestamp_ms);
+                }
+                shard.push(dense, samples);
             }
         }
-        *range = Some(bounds).filter(|bounds| !bounds.is_empty());
+        if !bounds.is_empty() {
+            self.min_ms.fetch_min(bounds.start_ms, Ordering::AcqRel);
+            self.max_ms.fetch_max(bounds.end_ms, Ordering::AcqRel);
+        }
         self.samples.fetch_add(count, Ordering::Relaxed);
         self.last_write_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
+    fn part(&self, tenant: &TenantId) -> Option<Arc<TenantPart>> {
+        self.tenants.read().get(tenant).cloned()
+    }
+
+    fn part_or_insert(&self, tenant: &TenantId) -> Arc<TenantPart> {
+        self.part(tenant).unwrap_or_else(|| {
+            let mut tenants = self.tenants.write();
+            let name = format!("{}-{}", self.id, tenants.len());
+            Arc::clone(tenants.entry_ref(tenant).or_insert_with(|| Arc::new(TenantPart::new(&self.spill, &name))))
+        })
+    }
+
     /// The tenants that have samples here.
     pub fn tenants(&self) -> Vec<TenantId> {
-        let mut tenants: Vec<_> = self.data.read().tenants.keys().cloned().collect();
+        let mut tenants: Vec<_> = self.tenants.read().keys().cloned().collect();
         tenants.sort();
         tenants
     }
 
     /// Dense numbers of a tenant's series that have samples here.
     pub fn series_of(&self, tenant: &TenantId) -> RoaringBitmap {
-        self.data.read().tenants.get(tenant).map(|part| part.ids.clone()).unwrap_or_default()
+        let mut ids = RoaringBitmap::new();
+        for shard in self.part(tenant).iter().flat_map(|part| &part.shards) {
+            ids |= &shard.read().ids;
+        }
+        ids
+    }
+
+    /// Whether a series has samples here.
+    pub fn holds(&self, tenant: &TenantId, dense: u32) -> bool {
+        let part = self.part(tenant);
+        part.is_some_and(|part| part.shards[place_of(dense).0].read().get(dense).is_some())
     }
 
     /// Keeps of `candidates` those with a chunk that overlaps `range`.
     pub fn overlapping(&self, tenant: &TenantId, candidates: &RoaringBitmap, range: TimeRange) -> RoaringBitmap {
-        let data = self.data.read();
-        let Some(part) = data.tenants.get(tenant) else { return RoaringBitmap::new() };
-        let present = candidates & &part.ids;
-        if data.range.is_some_and(|all| range.start_ms <= all.start_ms && all.end_ms <= range.end_ms) {
-            return present;
+        let Some(part) = self.part(tenant) else { return RoaringBitmap::new() };
+        let all = self.range();
+        let covered = range.start_ms <= all.start_ms && all.end_ms <= range.end_ms;
+        let mut found = RoaringBitmap::new();
+        for shard in &part.shards {
+            let shard = shard.read();
+            let mut present = candidates & &shard.ids;
+            if !covered {
+                let overlaps = |dense: u32| shard.get(dense).is_some_and(|series| series.overlaps(&shard.bytes, range));
+                present = present.iter().filter(|dense| overlaps(*dense)).collect();
+            }
+            found |= present;
         }
-        present.iter().filter(|dense| part.series.get(*dense).is_some_and(|series| series.overlaps(range))).collect()
+        found
     }
 
-    /// The chunks of one series that overlap `range`.
+    /// The chunks of one series that overlap `range`, in ascending order of their first timestamps.
     pub fn chunks(&self, tenant: &TenantId, dense: u32, range: TimeRange) -> Vec<EncodedChunk> {
-        let data = self.data.read();
-        let series = data.tenants.get(tenant).and_then(|part| part.series.get(dense));
-        series.map(|series| series.chunks(range)).unwrap_or_default()
+        let mut chunks = Vec::new();
+        if let Some(part) = self.part(tenant) {
+            let shard = part.shards[place_of(dense).0].read();
+            if let Some(series) = shard.get(dense) {
+                series.chunks(&shard.bytes, range, &mut chunks);
+            }
+        }
+        chunks.sort_by_key(|chunk| chunk.min_ms);
+        chunks
     }
 }

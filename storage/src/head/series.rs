@@ -1,120 +1,313 @@
-//! The samples of one series in one partition.
+//! The samples of one series in one partition, in a cache line.
+//!
+//! 1. Samples in order go to an open chunk: a buffer of the slabs, written by [`crate::chunk::stream`].
+//! 2. A chunk of [`CHUNK_SAMPLES_MAX`] samples goes to the spill, and the buffer back to the slabs.
+//! 3. A sample out of order goes to a list beside; a full list is sorted and becomes a chunk of its own. So it costs one
+//!    append and its share of a sort, however old it is.
+//!
+//! Chunks may overlap; the reader joins them.
 
-use bytes::Bytes;
-
-use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkBuilder};
-use crate::model::sample::{Sample, join_order};
+use super::slab::{BUFFER_BYTES_MAX, BufferRef, Slabs};
+use super::spill::{Spill, SpillRef};
+use crate::chunk::CHUNK_SAMPLES_MAX;
+use crate::chunk::stream::{self, StreamTimes, VALUE_BYTES_MAX, ValueState};
+use crate::format::varint::{push_uvarint, zigzag};
+use crate::model::sample::{Sample, join_in_place};
 use crate::model::time::TimeRange;
 use crate::select::EncodedChunk;
 
-/// Closed chunks, an open one that takes samples in order, and a small sorted buffer for those out of order. Chunks may
-/// overlap; the reader joins them.
+const _: () = assert!(CHUNK_SAMPLES_MAX <= u8::MAX as usize && CHUNK_SAMPLES_MAX * VALUE_BYTES_MAX <= BUFFER_BYTES_MAX);
+const _: () = assert!(size_of::<SeriesState>() == 64);
+
+/// A series. Its bytes lie in the slabs and the spill of its shard.
+#[derive(Debug)]
+pub(super) struct SeriesState {
+    first_ms: i64,
+    last_ms: i64,
+    values: ValueState,
+    /// Its newest full chunk.
+    newest: SpillRef,
+    buffer: BufferRef,
+    /// Bytes of the open chunk's values.
+    len: u16,
+    /// Samples of the open chunk.
+    count: u8,
+    times: TimeState,
+    more: Option<Box<More>>,
+}
+
+/// What only few series need.
 #[derive(Debug, Default)]
-pub struct SeriesChunks {
-    closed: Vec<EncodedChunk>,
-    open: ChunkBuilder,
-    open_last_bits: u64,
+struct More {
+    /// Changes of the step in the open chunk, once it did not stay the same.
+    steps: Vec<u8>,
+    last_step_ms: i64,
     unordered: Vec<Sample>,
 }
 
-impl SeriesChunks {
-    /// Takes a sample, in whatever order.
-    pub fn push(&mut self, sample: Sample) {
-        if self.open.is_empty() || sample.timestamp_ms > self.open.last_ms() {
-            self.open.push(sample.timestamp_ms, sample.value);
-            self.open_last_bits = sample.value.to_bits();
-            if self.open.len() >= CHUNK_SAMPLES_MAX {
-                let full = std::mem::take(&mut self.open);
-                self.closed.push(encoded(&full));
-            }
-        } else if sample.timestamp_ms != self.open.last_ms() || sample.value.to_bits() != self.open_last_bits {
-            self.push_unordered(sample);
+/// How the timestamps of the open chunk began.
+#[derive(Clone, Copy, Debug, Default)]
+struct TimeState {
+    step_ms: u32,
+    /// How many keep the step.
+    regular: u8,
+}
+
+/// Where the bytes of the series of a shard are.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    pub(super) slabs: Slabs,
+    pub(super) spill: Spill,
+    /// A chunk on its way to the spill.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl Default for SeriesState {
+    fn default() -> Self {
+        SeriesState {
+            first_ms: 0,
+            last_ms: 0,
+            values: ValueState::default(),
+            newest: SpillRef::default(),
+            buffer: BufferRef::NONE,
+            len: 0,
+            count: 0,
+            times: TimeState::default(),
+            more: None,
         }
+    }
+}
+
+impl SeriesState {
+    /// Takes a sample, in whatever order.
+    #[inline]
+    pub(super) fn push(&mut self, sample: Sample, bytes: &mut Bytes) {
+        if self.count > 0 && sample.timestamp_ms <= self.last_ms {
+            return self.push_unordered(sample, bytes);
+        }
+        let before = self.values;
+        let code = self.values.push(sample.value);
+        let code = code.as_slice();
+        let end = usize::from(self.len) + code.len();
+        if end > self.buffer.capacity() {
+            let larger = bytes.slabs.grow(self.buffer, usize::from(self.len), end);
+            if larger == BufferRef::NONE {
+                self.values = before;
+                return self.push_unordered(sample, bytes);
+            }
+            self.buffer = larger;
+        }
+        if let Some(target) = bytes.slabs.bytes_mut(self.buffer).get_mut(usize::from(self.len)..end) {
+            target.copy_from_slice(code);
+        }
+        self.len = end as u16;
+        self.push_time(sample.timestamp_ms);
+        if usize::from(self.count) == CHUNK_SAMPLES_MAX {
+            self.close(bytes);
+        }
+    }
+
+    #[inline]
+    fn push_time(&mut self, time_ms: i64) {
+        let times = &mut self.times;
+        let step_ms = time_ms.wrapping_sub(self.last_ms);
+        if times.regular == self.count && self.count > 1 && step_ms == i64::from(times.step_ms) {
+            times.regular += 1;
+        } else if self.count == 0 {
+            self.first_ms = time_ms;
+            *times = TimeState { step_ms: 0, regular: 1 };
+        } else if self.count == 1 && (1..=i64::from(u32::MAX)).contains(&step_ms) {
+            *times = TimeState { step_ms: step_ms as u32, regular: 2 };
+        } else {
+            self.push_step(step_ms);
+        }
+        self.last_ms = time_ms;
+        self.count += 1;
+    }
+
+    fn push_step(&mut self, step_ms: i64) {
+        let more = self.more.get_or_insert_default();
+        if self.times.regular == self.count {
+            more.steps.clear();
+            more.last_step_ms = i64::from(self.times.step_ms);
+        }
+        push_uvarint(&mut more.steps, zigzag(step_ms.wrapping_sub(more.last_step_ms)));
+        more.last_step_ms = step_ms;
     }
 
     #[cold]
-    fn push_unordered(&mut self, sample: Sample) {
-        match self.unordered.binary_search_by_key(&sample.timestamp_ms, |s| s.timestamp_ms) {
-            Ok(at) => {
-                if join_order(self.unordered[at].value, sample.value).is_lt() {
-                    self.unordered[at] = sample;
-                }
-            }
-            Err(at) => self.unordered.insert(at, sample),
+    fn push_unordered(&mut self, sample: Sample, bytes: &mut Bytes) {
+        if sample.timestamp_ms == self.last_ms && self.count > 0 && self.values.ends_with(sample.value) {
+            return;
         }
-        if self.unordered.len() >= CHUNK_SAMPLES_MAX {
-            let full = std::mem::take(&mut self.unordered);
-            self.closed.push(encoded_samples(&full));
+        let more = self.more.get_or_insert_default();
+        more.unordered.push(sample);
+        if more.unordered.len() < CHUNK_SAMPLES_MAX {
+            return;
+        }
+        join_in_place(&mut more.unordered);
+        bytes.scratch.clear();
+        let (min_ms, max_ms) = encode_sorted(&more.unordered, &mut bytes.scratch);
+        more.unordered.clear();
+        self.newest = bytes.spill.push(self.newest, (min_ms, max_ms), &bytes.scratch);
+    }
+
+    fn close(&mut self, bytes: &mut Bytes) {
+        let Bytes { slabs, spill, scratch } = bytes;
+        scratch.clear();
+        self.encode_open(slabs, scratch);
+        self.newest = spill.push(self.newest, (self.first_ms, self.last_ms), scratch);
+        slabs.give_back(self.buffer);
+        self.buffer = BufferRef::NONE;
+        (self.len, self.count) = (0, 0);
+        self.values = self.values.next_chunk();
+        if let Some(more) = &self.more
+            && more.unordered.is_empty()
+        {
+            self.more = None;
         }
     }
 
-    /// The chunks that overlap `range`, ascending by their first timestamp.
-    pub fn chunks(&self, range: TimeRange) -> Vec<EncodedChunk> {
-        let in_range =
-            |chunk: &EncodedChunk| range.overlaps(TimeRange { start_ms: chunk.min_ms, end_ms: chunk.max_ms });
-        let mut chunks: Vec<EncodedChunk> = self.closed.iter().filter(|c| in_range(c)).cloned().collect();
-        if !self.open.is_empty()
-            && range.overlaps(TimeRange { start_ms: self.open.first_ms(), end_ms: self.open.last_ms() })
-        {
-            chunks.push(encoded(&self.open));
+    fn encode_open(&self, slabs: &Slabs, out: &mut Vec<u8>) {
+        let regular = usize::from(self.times.regular);
+        let rest = self.more.as_ref().filter(|_| regular < usize::from(self.count)).map_or(&[][..], |more| &more.steps);
+        let times = StreamTimes { first_ms: self.first_ms, step_ms: u64::from(self.times.step_ms), regular, rest };
+        let values = slabs.bytes(self.buffer).get(..usize::from(self.len)).unwrap_or_default();
+        stream::encode(usize::from(self.count), times, self.values.first_exponent(), values, out);
+    }
+
+    /// Adds the chunks that overlap `range`, in no order.
+    pub(super) fn chunks(&self, bytes: &Bytes, range: TimeRange, out: &mut Vec<EncodedChunk>) {
+        let overlaps = |start_ms, end_ms| range.overlaps(TimeRange { start_ms, end_ms });
+        bytes.spill.visit(self.newest, |min_ms, max_ms, chunk| {
+            if overlaps(min_ms, max_ms) {
+                out.push(chunk.to_chunk(min_ms, max_ms));
+            }
+            true
+        });
+        if self.count > 0 && overlaps(self.first_ms, self.last_ms) {
+            let mut chunk = Vec::new();
+            self.encode_open(&bytes.slabs, &mut chunk);
+            out.push(EncodedChunk { min_ms: self.first_ms, max_ms: self.last_ms, bytes: chunk.into() });
         }
-        if !self.unordered.is_empty() {
-            let chunk = encoded_samples(&self.unordered);
-            if in_range(&chunk) {
-                chunks.push(chunk);
+        let mut unordered = self.unordered().to_vec();
+        if !unordered.is_empty() {
+            join_in_place(&mut unordered);
+            let mut chunk = Vec::new();
+            let (min_ms, max_ms) = encode_sorted(&unordered, &mut chunk);
+            if overlaps(min_ms, max_ms) {
+                out.push(EncodedChunk { min_ms, max_ms, bytes: chunk.into() });
             }
         }
-        chunks.sort_by_key(|chunk| chunk.min_ms);
-        chunks
+    }
+
+    fn unordered(&self) -> &[Sample] {
+        self.more.as_ref().map_or(&[], |more| &more.unordered)
     }
 
     /// Whether a chunk overlaps `range`.
-    pub fn overlaps(&self, range: TimeRange) -> bool {
-        let edges = |samples: &[Sample]| Some((samples.first()?.timestamp_ms, samples.last()?.timestamp_ms));
-        let open = (!self.open.is_empty()).then(|| (self.open.first_ms(), self.open.last_ms()));
-        let closed = self.closed.iter().map(|c| (c.min_ms, c.max_ms));
-        closed
-            .chain(open)
-            .chain(edges(&self.unordered))
-            .any(|(start_ms, end_ms)| range.overlaps(TimeRange { start_ms, end_ms }))
+    pub(super) fn overlaps(&self, bytes: &Bytes, range: TimeRange) -> bool {
+        let overlaps = |start_ms, end_ms| range.overlaps(TimeRange { start_ms, end_ms });
+        let mut found = self.count > 0 && overlaps(self.first_ms, self.last_ms);
+        if !found {
+            bytes.spill.visit(self.newest, |min_ms, max_ms, _| {
+                found = overlaps(min_ms, max_ms);
+                !found
+            });
+        }
+        found || self.unordered().iter().any(|sample| range.contains(sample.timestamp_ms))
     }
 }
 
-fn encoded(builder: &ChunkBuilder) -> EncodedChunk {
-    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), bytes: Bytes::from(builder.encode()) }
-}
-
-fn encoded_samples(samples: &[Sample]) -> EncodedChunk {
-    let mut builder = ChunkBuilder::default();
+/// Encodes samples in strictly ascending order of time, at least one; answers the first and last timestamp.
+fn encode_sorted(samples: &[Sample], out: &mut Vec<u8>) -> (i64, i64) {
+    let time = |at: usize| samples.get(at).map_or(0, |sample| sample.timestamp_ms);
+    let (first_ms, last_ms) = (time(0), time(samples.len().saturating_sub(1)));
+    let step_ms = if samples.len() > 1 { time(1).wrapping_sub(first_ms) } else { 0 };
+    let plain = (0..=i64::from(u32::MAX)).contains(&step_ms);
+    let regular = match plain {
+        true => {
+            samples
+                .windows(2)
+                .take_while(|pair| pair[1].timestamp_ms.wrapping_sub(pair[0].timestamp_ms) == step_ms)
+                .count()
+                + 1
+        }
+        false => 1,
+    };
+    let step_ms = if regular > 1 { step_ms } else { 0 };
+    let (mut steps, mut last_step_ms) = (Vec::new(), step_ms);
+    for at in regular..samples.len() {
+        let step_ms = time(at).wrapping_sub(time(at - 1));
+        push_uvarint(&mut steps, zigzag(step_ms.wrapping_sub(last_step_ms)));
+        last_step_ms = step_ms;
+    }
+    let mut state = ValueState::default();
+    let mut values = Vec::with_capacity(samples.len() * 4);
     for sample in samples {
-        builder.push(sample.timestamp_ms, sample.value);
+        values.extend_from_slice(state.push(sample.value).as_slice());
     }
-    encoded(&builder)
+    let times = StreamTimes { first_ms, step_ms: step_ms as u64, regular, rest: &steps };
+    stream::encode(samples.len(), times, 0, &values, out);
+    (first_ms, last_ms)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::sample::join_in_place;
-    use crate::select::SeriesDecoder;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::head::SpillDir;
+    use crate::select::SeriesDecoder;
+
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![8 => 0i64..400, 1 => any::<i64>()]
+    }
+
+    fn value() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            (0u64..4).prop_map(|v| 0x7ff0_0000_0000_0001 + v),
+            (0u32..5).prop_map(|v| f64::from(v).to_bits()),
+            (0u32..5).prop_map(|v| (f64::from(v) / 8.0).to_bits()),
+            (0u32..5).prop_map(|v| (f64::from(v) / 3.0).to_bits()),
+        ]
+    }
 
     proptest! {
         #[test]
-        fn any_order_of_samples_reads_back_as_their_join(pairs in proptest::collection::vec((0i64..400, 0u64..4), 0..900)) {
-            let mut samples: Vec<Sample> = pairs.iter()
-                .map(|&(timestamp_ms, v)| Sample { timestamp_ms, value: f64::from_bits(0x7ff0_0000_0000_0001 + v) }).collect();
-            let mut series = SeriesChunks::default();
+        fn any_order_of_samples_reads_back_as_their_join(
+            pairs in proptest::collection::vec((time(), value()), 0..900),
+            ascending in proptest::collection::vec((prop_oneof![Just(15_000i64), 1i64..3, Just(1 << 40)], value()), 0..500),
+        ) {
+            let mut samples: Vec<Sample> = Vec::new();
+            let mut time = 1000;
+            for (step, bits) in ascending {
+                time += step;
+                samples.push(Sample { timestamp_ms: time, value: f64::from_bits(bits) });
+            }
+            samples.extend(pairs.iter().map(|&(timestamp_ms, bits)| Sample { timestamp_ms, value: f64::from_bits(bits) }));
+            let temp = tempfile::tempdir().unwrap();
+            let dir = SpillDir { disk: Arc::new(RealDisk), dir: temp.path().to_owned(), page_bytes: 700 };
+            let mut bytes = Bytes { slabs: Slabs::default(), spill: Spill::new(dir, "p".into()), scratch: Vec::new() };
+            let mut series = SeriesState::default();
             for sample in &samples {
-                series.push(*sample);
+                series.push(*sample, &mut bytes);
             }
             join_in_place(&mut samples);
-            let range = TimeRange { start_ms: 17, end_ms: 350 };
             let mut decoder = SeriesDecoder::default();
-            let (times, values) = decoder.decode(&series.chunks(range), range).unwrap();
-            let got: Vec<_> = times.iter().zip(values).map(|(&timestamp_ms, &value)| Sample { timestamp_ms, value }).collect();
-            let expected: Vec<_> = samples.into_iter().filter(|s| range.contains(s.timestamp_ms)).collect();
-            prop_assert_eq!(got, expected);
+            for range in [TimeRange { start_ms: 17, end_ms: 350 }, TimeRange::ALL] {
+                let mut chunks = Vec::new();
+                series.chunks(&bytes, range, &mut chunks);
+                chunks.sort_by_key(|chunk| chunk.min_ms);
+                let (times, values) = decoder.decode(&chunks, range).unwrap();
+                let got: Vec<_> = times.iter().zip(values).map(|(&timestamp_ms, &value)| Sample { timestamp_ms, value }).collect();
+                let expected: Vec<_> = samples.iter().copied().filter(|s| range.contains(s.timestamp_ms)).collect();
+                prop_assert_eq!(series.overlaps(&bytes, range), !chunks.is_empty());
+                prop_assert_eq!(got, expected);
+            }
         }
     }
 }

@@ -1,72 +1,54 @@
-//! The series of one tenant in one partition, by their dense numbers.
+//! The series of one shard of a tenant in one partition, by their dense numbers.
 //!
 //! Series that were first met together, such as those of one target, have neighbouring numbers and are written together. A
 //! table of pages keeps neighbours beside each other, where a hash map would scatter them: a known sample then mostly finds
 //! its series in the cache.
 
-use super::series::SeriesChunks;
+use super::series::SeriesState;
 
 /// Numbers per page: a lone series costs one page (1 KiB), and a billion forgotten ones 31 MiB of empty places.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
+/// Series that are allocated together: growing never copies what is there.
+const ROOM: usize = 512;
 /// No series.
 const NONE: u32 = u32::MAX;
 
-/// Chunks of series.
+/// Series, by number.
 #[derive(Debug, Default)]
 pub(super) struct SeriesTable {
-    /// Places in `series`, by dense number.
+    /// Places in `rooms`, by page and place in the page.
     pages: Vec<Option<Box<[u32; PAGE]>>>,
-    series: Vec<SeriesChunks>,
+    rooms: Vec<Vec<SeriesState>>,
+    count: u32,
 }
 
 impl SeriesTable {
-    /// The chunks of a series, if it is here.
-    pub(super) fn get(&self, dense: u32) -> Option<&SeriesChunks> {
-        let page = self.pages.get(dense as usize / PAGE)?.as_ref()?;
+    /// The series at a place of a page, if it is here.
+    pub(super) fn get(&self, page: usize, place: usize) -> Option<&SeriesState> {
+        let at = *self.pages.get(page)?.as_ref()?.get(place)? as usize;
         // `NONE` lies beyond the end.
-        self.series.get(page[dense as usize % PAGE] as usize)
+        self.rooms.get(at / ROOM)?.get(at % ROOM)
     }
 
-    /// The chunks of a series, made if it is not here; then `made` is called.
+    /// The series at a place of a page, made if it is not here, and whether it was made.
     #[inline]
-    pub(super) fn get_or_insert(&mut self, dense: u32, made: impl FnOnce()) -> &mut SeriesChunks {
-        let number = dense as usize / PAGE;
-        if number >= self.pages.len() {
-            self.pages.resize_with(number + 1, || None);
+    pub(super) fn get_or_insert(&mut self, page: usize, place: usize) -> (&mut SeriesState, bool) {
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, || None);
         }
-        let page = self.pages[number].get_or_insert_with(|| Box::new([NONE; PAGE]));
-        let place = &mut page[dense as usize % PAGE];
-        if *place == NONE {
-            *place = self.series.len() as u32;
-            self.series.push(SeriesChunks::default());
-            made();
-        }
-        &mut self.series[*place as usize]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::sample::Sample;
-    use crate::model::time::TimeRange;
-
-    #[test]
-    fn every_number_has_its_own_chunks() {
-        let mut table = SeriesTable::default();
-        let numbers = [0, 1, 255, 256, 100_000, 10_000_000, 257];
-        let mut made = 0;
-        for _ in 0..2 {
-            for number in numbers {
-                let sample = Sample { timestamp_ms: i64::from(number), value: 1.0 };
-                table.get_or_insert(number, || made += 1).push(sample);
+        let places = self.pages[page].get_or_insert_with(|| Box::new([NONE; PAGE]));
+        let at = &mut places[place % PAGE];
+        let made = *at == NONE;
+        if made {
+            *at = self.count;
+            self.count += 1;
+            let room = *at as usize / ROOM;
+            if room >= self.rooms.len() {
+                self.rooms.push(Vec::with_capacity(ROOM));
             }
+            self.rooms[room].push(SeriesState::default());
         }
-        assert_eq!(made, numbers.len());
-        for number in numbers {
-            let chunks = table.get(number).unwrap().chunks(TimeRange::ALL);
-            assert_eq!((chunks.len(), chunks[0].min_ms, chunks[0].max_ms), (1, i64::from(number), i64::from(number)));
-        }
-        assert!([2, 254, 258, 99_999, 3_000_000].iter().all(|number| table.get(*number).is_none()));
+        let at = *at as usize;
+        (&mut self.rooms[at / ROOM][at % ROOM], made)
     }
 }

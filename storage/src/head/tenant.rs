@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashMap;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 
 use crate::index::PostingsIndex;
 use crate::model::labels::{Labels, SeriesId};
+use crate::rooms::Rooms;
+use crate::striped::Striped;
 use crate::write::{FamilyMetadata, MetadataEntry};
 
 /// Most entries kept of one metric family.
@@ -25,21 +26,47 @@ pub struct TenantHead {
 /// Series by id, by dense number, and by label.
 #[derive(Default)]
 pub struct TenantIndex {
-    by_id: HashMap<SeriesId, u32>,
-    labels: HashMap<u32, Labels>,
+    by_id: Striped,
+    /// Ids by dense number; 0 where there is no series.
+    ids: Rooms<u128>,
     postings: PostingsIndex,
     next: u32,
 }
 
+/// An id is a hash already.
+#[inline]
+fn hash_of(id: u128) -> u64 {
+    id as u64
+}
+
 impl TenantIndex {
     /// The dense number of a series.
+    #[inline]
     pub fn find(&self, id: SeriesId) -> Option<u32> {
-        self.by_id.get(&id).copied()
+        self.by_id.find(hash_of(id.0), |dense| self.ids.get(dense) == id.0)
+    }
+
+    /// Whether the series has this dense number.
+    #[inline]
+    pub fn is(&self, dense: u32, id: SeriesId) -> bool {
+        self.ids.get(dense) == id.0 && id.0 != 0
+    }
+
+    /// The dense number of a series that is likely to be `guess`: senders repeat their series in the order in which they
+    /// first came, so the next one mostly has the next number, which is found without a search.
+    #[inline]
+    pub fn find_near(&self, id: SeriesId, guess: u32) -> Option<u32> {
+        if self.is(guess, id) { Some(guess) } else { self.find(id) }
+    }
+
+    /// The id of a dense number.
+    pub fn id(&self, dense: u32) -> Option<SeriesId> {
+        Some(self.ids.get(dense)).filter(|id| *id != 0).map(SeriesId)
     }
 
     /// The labels of a dense number.
-    pub fn labels(&self, dense: u32) -> Option<&Labels> {
-        self.labels.get(&dense)
+    pub fn labels(&self, dense: u32) -> Option<Labels> {
+        self.postings.labels(dense)
     }
 
     /// The postings.
@@ -49,44 +76,69 @@ impl TenantIndex {
 
     /// How many series there are.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.postings.len() as usize
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.postings.is_empty()
+    }
+
+    /// Adds a series, with its canonical label bytes, that [`TenantIndex::find`] does not know. Dense numbers are never used
+    /// again; `None` when all four billion are used up, or its labels are too many.
+    pub fn insert(&mut self, id: SeriesId, canonical: &[u8]) -> Option<u32> {
+        let dense = self.next;
+        let next = dense.checked_add(1)?;
+        if !self.postings.add(dense, canonical) {
+            return None;
+        }
+        self.next = next;
+        let TenantIndex { by_id, ids, .. } = self;
+        ids.set(dense, id.0);
+        by_id.insert(hash_of(id.0), dense, |dense| hash_of(ids.get(dense)));
+        Some(dense)
+    }
+
+    fn remove(&mut self, dead: &RoaringBitmap) {
+        for dense in dead {
+            let id = self.ids.get(dense);
+            if id != 0 {
+                self.by_id.remove(hash_of(id), dense);
+                self.ids.set(dense, 0);
+            }
+        }
+        self.postings.remove(dead);
+        let TenantIndex { by_id, ids, .. } = self;
+        by_id.shrink(|dense| hash_of(ids.get(dense)));
     }
 }
 
 impl TenantHead {
-    /// Reads the index.
-    pub fn index(&self) -> RwLockReadGuard<'_, TenantIndex> {
+    /// Looks series up in the index.
+    pub fn lookup(&self) -> RwLockReadGuard<'_, TenantIndex> {
         self.index.read()
     }
 
-    /// Adds a series that [`TenantIndex::find`] does not know. Dense numbers are never used again; `None` when all four
-    /// billion are used up.
-    pub fn insert(&self, id: SeriesId, labels: Labels) -> Option<u32> {
+    /// Reads the index, its postings in order.
+    pub fn index(&self) -> RwLockReadGuard<'_, TenantIndex> {
+        let index = self.index.read();
+        if index.postings.is_prepared() {
+            return index;
+        }
+        drop(index);
         let mut index = self.index.write();
-        let dense = index.next;
-        index.next = dense.checked_add(1)?;
-        index.by_id.insert(id, dense);
-        index.postings.add(dense, &labels);
-        index.labels.insert(dense, labels);
-        Some(dense)
+        index.postings.prepare();
+        RwLockWriteGuard::downgrade(index)
     }
 
-    /// Forgets all series but `live`.
-    pub fn retain(&self, live: &RoaringBitmap) {
-        let mut index = self.index.write();
-        let dead: RoaringBitmap = index.labels.keys().copied().filter(|dense| !live.contains(*dense)).collect();
-        if dead.is_empty() {
-            return;
-        }
-        let TenantIndex { by_id, labels, postings, .. } = &mut *index;
-        by_id.retain(|_, dense| live.contains(*dense));
-        postings.remove(&dead);
-        labels.retain(|dense, _| live.contains(*dense));
+    /// Changes the index.
+    pub fn change<T>(&self, change: impl FnOnce(&mut TenantIndex) -> T) -> T {
+        change(&mut self.index.write())
+    }
+
+    /// Forgets series.
+    pub fn forget(&self, dead: &RoaringBitmap) {
+        self.index.write().remove(dead);
     }
 
     /// Joins metadata of a family into what is known; `false` if it was known or is more than is kept.

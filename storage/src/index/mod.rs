@@ -3,8 +3,10 @@
 
 mod builder;
 mod directory;
+mod label_lists;
 mod labels_table;
 pub(crate) mod matching;
+mod pairs;
 mod postings;
 mod reader;
 mod selection;

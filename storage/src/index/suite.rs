@@ -67,12 +67,13 @@ impl Searchable for PostingsIndex {
         // More than is wanted, in another order, some of it twice: what is removed must leave no trace.
         for (i, labels) in series.iter().enumerate().rev() {
             let i = i as u32;
-            index.add(i, labels);
-            index.add(1000 + i, labels);
-            index.add(i, labels);
+            index.add(i, labels.as_bytes());
+            index.add(1000 + i, labels.as_bytes());
+            index.add(i, labels.as_bytes());
         }
-        index.add(70_000, &Labels::from_pairs([("__name__", "gone"), ("d", "gone")]));
+        index.add(70_000, Labels::from_pairs([("__name__", "gone"), ("d", "gone")]).as_bytes());
         index.remove(&(1000..80_000).collect());
+        index.prepare();
         index
     }
 
@@ -90,6 +91,24 @@ impl Searchable for PostingsIndex {
 }
 
 proptest! {
+    #[test]
+    fn a_head_knows_the_labels_of_its_series_and_their_order(series in label_sets(), removed in 0u32..40) {
+        let mut index = PostingsIndex::default();
+        for (i, labels) in series.iter().enumerate().rev() {
+            index.add(i as u32, labels.as_bytes());
+        }
+        index.remove(&(0..removed).collect());
+        index.prepare();
+        let left: Vec<u32> = (removed..series.len() as u32).collect();
+        for (i, labels) in (0u32..).zip(&series) {
+            prop_assert_eq!(index.labels(i), (i >= removed).then(|| labels.clone()));
+        }
+        // The label sets are sorted, so their numbers tell the order.
+        prop_assert_eq!(index.in_label_order(&left.iter().rev().copied().collect()), left);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn a_head_answers_as_brute_force_does(series in label_sets(), matchers in matchers()) {
@@ -102,7 +121,7 @@ fn memory_is_given_back_with_the_series() {
     let mut index = PostingsIndex::default();
     let empty = index.memory_bytes();
     for i in 0..1000u32 {
-        index.add(i, &Labels::from_pairs([("__name__", "m"), ("pod", format!("pod-{i}").as_str())]));
+        index.add(i, Labels::from_pairs([("__name__", "m"), ("pod", format!("pod-{i}").as_str())]).as_bytes());
     }
     assert!(index.memory_bytes() > empty + 50_000);
     index.remove(&(0..1000).collect::<RoaringBitmap>());

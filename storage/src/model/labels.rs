@@ -115,6 +115,13 @@ impl Labels {
         Ok(Labels { bytes: bytes.into() })
     }
 
+    /// A label set from the fields of a canonical one, in their order.
+    pub(crate) fn from_fields<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
+        let mut bytes = Vec::with_capacity(fields.clone().map(<[u8]>::len).sum());
+        fields.for_each(|field| bytes.extend_from_slice(field));
+        Labels { bytes: bytes.into() }
+    }
+
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -212,6 +219,38 @@ impl<'a> Iterator for LabelIter<'a> {
         let (value, _) = take_field(after_name, TAG_VALUE)?;
         Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
     }
+}
+
+/// Walks the `labels` fields of a canonical label set, each with its tag and length.
+#[derive(Clone)]
+pub(crate) struct FieldIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> FieldIter<'a> {
+    /// The fields in bytes that [`check_canonical`] has accepted. Other bytes end the walk early.
+    pub(crate) fn over(canonical: &'a [u8]) -> Self {
+        FieldIter { rest: canonical }
+    }
+}
+
+impl<'a> Iterator for FieldIter<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (_, rest) = take_field(self.rest, TAG_LABEL)?;
+        let field = self.rest.get(..self.rest.len() - rest.len())?;
+        self.rest = rest;
+        Some(field)
+    }
+}
+
+/// The field of one label.
+pub(crate) fn field_of(name: &str, value: &str) -> Vec<u8> {
+    let mut field = Vec::with_capacity(name.len() + value.len() + 10);
+    push_label(&mut field, name, value);
+    field
 }
 
 /// Accepts exactly the canonical form, without requiring a metric name.

@@ -9,8 +9,8 @@ use crate::model::time::TimeRange;
 
 /// First bytes of a segment.
 const SEGMENT_MAGIC: [u8; 4] = *b"MGWL";
-/// Version of the segment format.
-const SEGMENT_VERSION: u32 = 1;
+/// Version of the segment format. Version 1 had samples row by row and labels as they are; both are still read.
+const SEGMENT_VERSION: u32 = 2;
 /// First bytes of a frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"MGWF";
 /// Size of a segment's header.
@@ -73,10 +73,10 @@ impl SegmentHeader {
     /// # Errors
     /// [`Error::UnknownVersion`]: a newer program wrote the segment, and it must be left alone. `what` names it.
     pub fn decode(what: &str, bytes: &[u8]) -> Result<Option<Self>> {
-        match binary::check_header(what, bytes, SEGMENT_MAGIC, SEGMENT_VERSION) {
+        match binary::version_of(what, bytes, SEGMENT_MAGIC, 1..=SEGMENT_VERSION) {
             Err(error @ Error::UnknownVersion { .. }) => Err(error),
             Err(_) => Ok(None),
-            Ok(()) => Ok(Self::decode_fields(bytes)),
+            Ok(_) => Ok(Self::decode_fields(bytes)),
         }
     }
 
@@ -90,19 +90,19 @@ impl SegmentHeader {
 }
 
 impl FrameHeader {
-    /// Appends the header's bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&FRAME_MAGIC);
-        out.extend_from_slice(&self.payload_bytes.to_le_bytes());
-        out.extend_from_slice(&self.position.to_le_bytes());
-        out.extend_from_slice(&self.durable.to_le_bytes());
-        out.extend_from_slice(&self.segment_range.start_ms.to_le_bytes());
-        out.extend_from_slice(&self.segment_range.end_ms.to_le_bytes());
-        out.extend_from_slice(&self.payload_crc.to_le_bytes());
-        let crc = crc32c(&out[start..]);
-        out.extend_from_slice(&crc.to_le_bytes());
-        debug_assert_eq!(out.len() - start, FRAME_HEADER_BYTES);
+    /// The header's bytes.
+    pub fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
+        let mut out = [0; FRAME_HEADER_BYTES];
+        out[..4].copy_from_slice(&FRAME_MAGIC);
+        out[4..8].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        out[8..16].copy_from_slice(&self.position.to_le_bytes());
+        out[16..24].copy_from_slice(&self.durable.to_le_bytes());
+        out[24..32].copy_from_slice(&self.segment_range.start_ms.to_le_bytes());
+        out[32..40].copy_from_slice(&self.segment_range.end_ms.to_le_bytes());
+        out[40..44].copy_from_slice(&self.payload_crc.to_le_bytes());
+        let crc = crc32c(&out[..44]);
+        out[44..].copy_from_slice(&crc.to_le_bytes());
+        out
     }
 
     /// The header at the front of `bytes`; `None` if it is not whole.
@@ -138,8 +138,7 @@ mod tests {
             prop_assert_eq!(SegmentHeader::decode("", &bytes).unwrap(), None);
 
             let frame = FrameHeader { payload_bytes: len, position: base, durable: number, segment_range: range, payload_crc: len ^ 1 };
-            let mut bytes = Vec::new();
-            frame.encode(&mut bytes);
+            let mut bytes = frame.encode();
             prop_assert_eq!(FrameHeader::decode(&bytes), Some(frame));
             bytes[at / 8] ^= 1 << (at % 8);
             prop_assert_eq!(FrameHeader::decode(&bytes), None);
@@ -150,6 +149,6 @@ mod tests {
     fn a_newer_segment_is_refused_and_not_taken_for_damage() {
         let mut bytes = binary::header(SEGMENT_MAGIC, SEGMENT_VERSION + 1);
         bytes.extend_from_slice(&[0; 100]);
-        assert!(matches!(SegmentHeader::decode("a", &bytes), Err(Error::UnknownVersion { version: 2, .. })));
+        assert!(matches!(SegmentHeader::decode("a", &bytes), Err(Error::UnknownVersion { version: 3, .. })));
     }
 }

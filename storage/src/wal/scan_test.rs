@@ -20,9 +20,9 @@ fn write_log(dir: &Path) {
             wal.rotate().unwrap();
         }
         let mut records = RecordWriter::default();
-        records.samples("t", PartitionId(1), PartitionKind::Late, 1);
-        records.samples_of(0, &[Sample { timestamp_ms, value: 1.0 }]);
-        wal.commit(&records).unwrap();
+        let samples = [Sample { timestamp_ms, value: 1.0 }];
+        records.samples("t", PartitionId(1), PartitionKind::Late, 1, [(0, &samples[..])].into_iter());
+        wal.commit(&mut records).unwrap();
     }
 }
 
@@ -32,10 +32,10 @@ fn timestamps(scan: &super::scan::Scan) -> Vec<i64> {
         scan.segments.iter().flat_map(|s| s.payloads.iter().map(|range| s.bytes.get(range.clone()).unwrap()));
     let records = payloads.flat_map(|payload| RecordReader::new(payload).map(Result::unwrap));
     let samples = records.filter_map(|record| match record {
-        Record::Samples { series, .. } => Some(series),
+        Record::Samples { columns, .. } => Some(columns.samples),
         _ => None,
     });
-    samples.flatten().flat_map(|(_, samples)| samples).map(|sample| sample.timestamp_ms).collect()
+    samples.flatten().map(|sample| sample.timestamp_ms).collect()
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn positions_at_the_end_of_all_numbers_do_not_overflow() {
         let range = TimeRange::EMPTY;
         let frame = FrameHeader { payload_bytes: 0, position, durable: position, segment_range: range, payload_crc: 0 };
         let mut bytes = vec![0; 50];
-        frame.encode(&mut bytes);
-        frame.encode(&mut bytes);
+        bytes.extend_from_slice(&frame.encode());
+        bytes.extend_from_slice(&frame.encode());
         let found = super::scan::scan_files(vec![(1, "1".into(), bytes.into())]).unwrap();
         assert!(found.end >= found.segments.iter().map(|s| s.bytes.len() as u64).sum());
     }

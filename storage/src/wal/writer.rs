@@ -18,11 +18,12 @@ pub struct WalWriter {
     dir: PathBuf,
     file: Box<dyn DiskFile>,
     segment: u64,
-    /// Position of the next byte in the whole log; everything below is durable between commits.
+    /// Position of the next byte in the whole log.
     position: u64,
+    /// Everything below is durable.
+    durable: u64,
     segment_bytes: u64,
     segment_range: TimeRange,
-    frame: Vec<u8>,
 }
 
 impl WalWriter {
@@ -42,9 +43,9 @@ impl WalWriter {
             file,
             segment: number,
             position: position + segment_bytes,
+            durable: position + segment_bytes,
             segment_bytes,
             segment_range: TimeRange::EMPTY,
-            frame: Vec::new(),
         })
     }
 
@@ -58,11 +59,11 @@ impl WalWriter {
         self.segment_bytes
     }
 
-    /// Writes the records as one frame and makes it durable. Returns the bytes written.
+    /// Writes the records as one frame. Returns the bytes written.
     ///
     /// # Errors
     /// The disk's; the writer is then not to be used again.
-    pub fn commit(&mut self, records: &RecordWriter) -> Result<u64> {
+    pub fn write(&mut self, records: &mut RecordWriter) -> Result<u64> {
         let payload = records.payload();
         let payload_bytes = u32::try_from(payload.len())
             .map_err(|_| Error::Overloaded("a commit group of the write-ahead log exceeds 4 GiB".into()))?;
@@ -70,19 +71,39 @@ impl WalWriter {
         let header = FrameHeader {
             payload_bytes,
             position: self.position,
-            durable: self.position,
+            durable: self.durable,
             segment_range,
             payload_crc: crc32c(payload),
         };
-        self.frame.clear();
-        header.encode(&mut self.frame);
-        self.frame.extend_from_slice(payload);
-        self.file.write_all(&self.frame)?;
-        self.file.sync()?;
-        let written = (FRAME_HEADER_BYTES + payload.len()) as u64;
+        let frame = records.frame();
+        frame[..FRAME_HEADER_BYTES].copy_from_slice(&header.encode());
+        self.file.write_all(frame)?;
+        let written = frame.len() as u64;
         self.position += written;
         self.segment_bytes += written;
         self.segment_range = segment_range;
+        Ok(written)
+    }
+
+    /// Makes everything that was written durable.
+    ///
+    /// # Errors
+    /// The disk's; the writer is then not to be used again.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.durable < self.position {
+            self.file.sync()?;
+            self.durable = self.position;
+        }
+        Ok(())
+    }
+
+    /// Writes the records as one frame and makes it durable. Returns the bytes written.
+    ///
+    /// # Errors
+    /// The disk's; the writer is then not to be used again.
+    pub fn commit(&mut self, records: &mut RecordWriter) -> Result<u64> {
+        let written = self.write(records)?;
+        self.sync()?;
         Ok(written)
     }
 
@@ -91,12 +112,14 @@ impl WalWriter {
     /// # Errors
     /// The disk's; the writer is then not to be used again.
     pub fn rotate(&mut self) -> Result<()> {
+        self.sync()?;
         let header =
             SegmentHeader { number: self.segment + 1, base: self.position, previous_range: self.segment_range };
         self.file = create_segment(&*self.disk, &self.dir, header)?;
         self.segment = header.number;
         self.segment_bytes = SEGMENT_HEADER_BYTES as u64;
         self.position += self.segment_bytes;
+        self.durable = self.position;
         self.segment_range = TimeRange::EMPTY;
         Ok(())
     }

@@ -1,0 +1,203 @@
+//! From the log to the head.
+//!
+//! 1. One thread walks the segments in order: it decodes records, registers the series that they name, and turns references
+//!    into dense numbers.
+//! 2. Others add the samples to the partitions, each to shards of its own, so that every series sees its samples in the
+//!    order of the log. They are as many as the machine has further cores.
+//! 3. Samples of partitions that are in a block already are skipped.
+//!
+//! Between the two lie a bounded number of records, so memory beside the head's own is bounded.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use hashbrown::HashMap;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::head::{Head, Partition, PartitionId, PartitionKind, SpillDir};
+use crate::model::labels::{SeriesId, check_canonical};
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
+use crate::rooms::Rooms;
+use crate::wal::record::{Record, RecordReader, SampleColumns, SeriesNames};
+use crate::wal::scan::Segment;
+
+/// Most threads that add samples.
+const APPENDERS_MAX: usize = 8;
+/// Records on their way to a thread that adds samples.
+const RECORDS_UNDER_WAY: usize = 64;
+
+/// What a replay found, beside what is now in the head.
+pub(super) struct Replayed {
+    /// Unsealed partitions that a segment holds samples of.
+    pub(super) partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
+    /// Samples whose series are not named.
+    pub(super) orphans: u64,
+    pub(super) orphan_range: TimeRange,
+}
+
+/// Samples for one partition, their references replaced by dense numbers.
+struct Job {
+    tenant: TenantId,
+    partition: Arc<Partition>,
+    columns: SampleColumns,
+}
+
+/// Adds to `head` what the segments hold and no block does.
+///
+/// # Errors
+/// A record that no writer makes, in a frame whose checksum holds.
+pub(super) fn replay(
+    env: &Env,
+    head: &Head,
+    sealed: &HashSet<PartitionId>,
+    segments: &[Segment],
+    spill: &SpillDir,
+) -> Result<Replayed> {
+    let now_ms = env.clock.now_ms();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let appenders = cores.saturating_sub(1).clamp(1, APPENDERS_MAX);
+    std::thread::scope(|scope| {
+        let mut outputs = Vec::with_capacity(appenders);
+        for number in 0..appenders {
+            let (sender, receiver) = sync_channel(RECORDS_UNDER_WAY);
+            outputs.push(sender);
+            let append = move || add_all(&receiver, now_ms, (number, appenders));
+            let spawned = std::thread::Builder::new().name("replay".into()).spawn_scoped(scope, append);
+            spawned.map_err(|error| {
+                Error::Unavailable(format!("a thread to replay the log cannot be started: {error}"))
+            })?;
+        }
+        let mut replay = Replay {
+            now_ms,
+            head,
+            sealed,
+            spill,
+            outputs,
+            partitions: HashMap::new(),
+            references: HashMap::new(),
+            replayed: Replayed { partitions_of: BTreeMap::new(), orphans: 0, orphan_range: TimeRange::EMPTY },
+        };
+        segments.iter().try_for_each(|segment| replay.segment(segment))?;
+        Ok(replay.replayed)
+    })
+}
+
+fn add_all(jobs: &Receiver<Arc<Job>>, now_ms: i64, share: (usize, usize)) {
+    for job in jobs {
+        job.partition.append_share(&job.tenant, job.columns.series(), now_ms, share);
+    }
+}
+
+struct Replay<'a> {
+    now_ms: i64,
+    head: &'a Head,
+    sealed: &'a HashSet<PartitionId>,
+    spill: &'a SpillDir,
+    outputs: Vec<SyncSender<Arc<Job>>>,
+    partitions: HashMap<PartitionId, Arc<Partition>>,
+    /// Dense numbers, plus 1, by the references of the segment that is being replayed, per tenant.
+    references: HashMap<TenantId, Rooms<u32>>,
+    replayed: Replayed,
+}
+
+impl Replay<'_> {
+    fn segment(&mut self, segment: &Segment) -> Result<()> {
+        self.references.clear();
+        self.replayed.partitions_of.entry(segment.number).or_default();
+        for payload in &segment.payloads {
+            let payload = segment.bytes.get(payload.clone()).unwrap_or_default();
+            for record in RecordReader::new(payload) {
+                let record = record.map_err(|error| Error::corrupt(segment.path.display().to_string(), error))?;
+                self.record(segment.number, record)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, segment: u64, record: Record<'_>) -> Result<()> {
+        let tenant = |name: &str| TenantId::parse(name).map_err(|e| Error::corrupt("write-ahead log", e));
+        match record {
+            Record::Names { tenant: name, names } => self.names(tenant(name)?, &names),
+            Record::Samples { partition, .. } if self.sealed.contains(&partition) => Ok(()),
+            Record::Samples { tenant: name, partition, kind, columns } => {
+                self.samples(segment, tenant(name)?, (partition, kind), columns);
+                Ok(())
+            }
+            Record::Metadata { tenant: name, metadata } => {
+                if let Some(head) = self.head.tenant_or_insert(&tenant(name)?, usize::MAX) {
+                    head.add_metadata(&metadata);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn names(&mut self, tenant: TenantId, names: &SeriesNames) -> Result<()> {
+        let Some(head) = self.head.tenant_or_insert(&tenant, usize::MAX) else { return Ok(()) };
+        let references = self.references.entry(tenant).or_default();
+        let ids: Vec<SeriesId> = names.series().map(|(_, labels)| SeriesId::of(labels)).collect();
+        head.change(|index| {
+            for ((reference, labels), id) in names.series().zip(ids) {
+                let dense = match index.find(id) {
+                    Some(dense) => Some(dense),
+                    None => {
+                        check_canonical(labels).map_err(|e| Error::corrupt("write-ahead log", e))?;
+                        index.insert(id, labels)
+                    }
+                };
+                if let Some(dense) = dense {
+                    references.set(reference, dense + 1);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn samples(
+        &mut self,
+        segment: u64,
+        tenant: TenantId,
+        (id, kind): (PartitionId, PartitionKind),
+        mut columns: SampleColumns,
+    ) {
+        let (head, spill, now_ms) = (self.head, self.spill, self.now_ms);
+        let make = || head.add_partition(Partition::new(id, kind, now_ms, spill));
+        let partition = Arc::clone(self.partitions.entry(id).or_insert_with(make));
+        self.replayed.partitions_of.entry(segment).or_default().insert(id);
+        let references = self.references.get(&tenant);
+        let mut orphans = false;
+        for reference in &mut columns.references {
+            let dense = references.map_or(0, |references| references.get(*reference));
+            orphans |= dense == 0;
+            *reference = dense.wrapping_sub(1);
+        }
+        if orphans {
+            columns = self.without_orphans(&columns);
+        }
+        let job = Arc::new(Job { tenant, partition, columns });
+        for output in &self.outputs {
+            // Fails only when the other side has panicked, which the scope passes on.
+            let _ = output.send(Arc::clone(&job));
+        }
+    }
+
+    #[cold]
+    fn without_orphans(&mut self, columns: &SampleColumns) -> SampleColumns {
+        let mut kept = SampleColumns::default();
+        for (dense, samples) in columns.series() {
+            if dense == u32::MAX {
+                self.replayed.orphans += samples.len() as u64;
+                let range = &mut self.replayed.orphan_range;
+                *range = samples.iter().fold(*range, |range, sample| range.including(sample.timestamp_ms));
+            } else {
+                kept.references.push(dense);
+                kept.samples.extend_from_slice(samples);
+                kept.ends.push(kept.samples.len() as u32);
+            }
+        }
+        kept
+    }
+}

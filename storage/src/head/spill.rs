@@ -1,0 +1,182 @@
+//! Where the full chunks of a partition go: pages that are filled in memory and then leave the heap for mapped files.
+//!
+//! 1. A chunk is put behind the others of the open page, with its first and last timestamp and the place of the chunk of
+//!    the same series before it. So a series remembers one place, and finds all of its chunks from there.
+//! 2. A full page is written to a file, mapped, and its name removed: the mapping keeps the bytes for as long as anybody
+//!    reads them, and nothing has to be cleaned up.
+//! 3. Nothing here has to survive the process: what is not in a block is in the write-ahead log. Where a page cannot be
+//!    written (a full disk), it stays in memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::select::EncodedChunk;
+
+/// Place of the chunk before, first and last timestamp, length.
+const HEADER_BYTES: usize = 8 + 8 + 8 + 4;
+
+/// A chunk in a spill: its number counts from 1, so that 0 can mean none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SpillRef {
+    place: u64,
+}
+
+/// Where the files of spills are made.
+#[derive(Clone, Debug)]
+pub struct SpillDir {
+    /// Makes them.
+    pub disk: Arc<dyn Disk>,
+    /// The directory; it exists.
+    pub dir: PathBuf,
+    /// A page is written when it has this many bytes.
+    pub page_bytes: usize,
+}
+
+/// The full chunks of some series.
+#[derive(Debug)]
+pub(super) struct Spill {
+    dir: SpillDir,
+    /// Names its files, together with the number of the page.
+    name: String,
+    full: Vec<Bytes>,
+    open: Vec<u8>,
+    /// Whether a page could not be written, which is then not tried again at once.
+    failed: bool,
+}
+
+impl Spill {
+    pub(super) fn new(dir: SpillDir, name: String) -> Self {
+        Spill { dir, name, full: Vec::new(), open: Vec::new(), failed: false }
+    }
+
+    /// Adds a chunk; `before` is that of the same series before it.
+    pub(super) fn push(&mut self, before: SpillRef, (min_ms, max_ms): (i64, i64), chunk: &[u8]) -> SpillRef {
+        if self.open.len() + HEADER_BYTES + chunk.len() > self.dir.page_bytes.min(1 << 31) && !self.open.is_empty() {
+            self.end_page();
+        }
+        let place = (self.full.len() as u64) << 32 | (self.open.len() as u64 + 1);
+        self.open.extend_from_slice(&before.place.to_le_bytes());
+        self.open.extend_from_slice(&min_ms.to_le_bytes());
+        self.open.extend_from_slice(&max_ms.to_le_bytes());
+        self.open.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
+        self.open.extend_from_slice(chunk);
+        SpillRef { place }
+    }
+
+    #[cold]
+    fn end_page(&mut self) {
+        let page = std::mem::take(&mut self.open);
+        let page = match self.write_page(&page) {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                if !self.failed {
+                    tracing::warn!(%error, "full chunks stay in memory: they cannot be written to the disk");
+                }
+                self.failed = true;
+                page.into()
+            }
+        };
+        self.full.push(page);
+    }
+
+    fn write_page(&self, page: &[u8]) -> Result<Bytes> {
+        let SpillDir { disk, dir, .. } = &self.dir;
+        let path = dir.join(format!("{}-{}.chunks", self.name, self.full.len()));
+        disk.remove_file(&path)?;
+        let written = disk.create(&path).and_then(|mut file| file.write_all(page)).and_then(|()| disk.map(&path));
+        disk.remove_file(&path)?;
+        written
+    }
+
+    /// The chunk at a place and the place of the one before it; `None` for the end of the chain.
+    fn at(&self, chunk: SpillRef) -> Option<(SpillRef, (i64, i64), ChunkBytes<'_>)> {
+        let start = (chunk.place as u32 as usize).checked_sub(1)?;
+        let page = (chunk.place >> 32) as usize;
+        let bytes = self.full.get(page).map_or(&self.open[..], |page| page);
+        let header = bytes.get(start..start + HEADER_BYTES)?;
+        let word = |at: usize| header.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+        let length = u32::from_le_bytes(*header.get(24..)?.first_chunk()?) as usize;
+        let range = start + HEADER_BYTES..start + HEADER_BYTES + length;
+        let held = match self.full.get(page) {
+            Some(page) => ChunkBytes::Full(page, range),
+            None => ChunkBytes::Open(bytes.get(range)?),
+        };
+        Some((SpillRef { place: word(0)? }, (word(8)?.cast_signed(), word(16)?.cast_signed()), held))
+    }
+
+    /// Calls `visit` for each chunk of a series, from the newest one back, with its first and last timestamp and a way to its bytes;
+    /// ends when that answers `false`.
+    pub(super) fn visit(&self, mut newest: SpillRef, mut visit: impl FnMut(i64, i64, &ChunkBytes<'_>) -> bool) {
+        while let Some((before, (min_ms, max_ms), bytes)) = self.at(newest) {
+            if !visit(min_ms, max_ms, &bytes) {
+                return;
+            }
+            newest = before;
+        }
+    }
+}
+
+/// The bytes of a chunk, not yet taken hold of.
+pub(super) enum ChunkBytes<'a> {
+    /// In a page that does not change any more.
+    Full(&'a Bytes, std::ops::Range<usize>),
+    /// In the page that is being filled.
+    Open(&'a [u8]),
+}
+
+impl ChunkBytes<'_> {
+    /// As a select holds it.
+    pub(super) fn to_chunk(&self, min_ms: i64, max_ms: i64) -> EncodedChunk {
+        let bytes = match self {
+            ChunkBytes::Full(page, range) if range.end <= page.len() => page.slice(range.clone()),
+            ChunkBytes::Full(..) => Bytes::new(),
+            ChunkBytes::Open(bytes) => Bytes::copy_from_slice(bytes),
+        };
+        EncodedChunk { min_ms, max_ms, bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    fn contents(spill: &Spill, newest: SpillRef) -> Vec<(i64, Vec<u8>)> {
+        let mut chunks = Vec::new();
+        spill.visit(newest, |min_ms, max_ms, bytes| {
+            assert_eq!(max_ms, min_ms + 1);
+            chunks.push((min_ms, bytes.to_chunk(min_ms, max_ms).bytes.to_vec()));
+            true
+        });
+        chunks
+    }
+
+    #[test]
+    fn each_series_finds_its_chunks_in_memory_and_in_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = SpillDir { disk: Arc::new(RealDisk), dir: temp.path().to_owned(), page_bytes: 1000 };
+        // A directory that does not exist stands for a disk that is full.
+        let broken = SpillDir { dir: temp.path().join("absent"), ..dir.clone() };
+        for dir in [dir, broken] {
+            let mut spill = Spill::new(dir, "p".into());
+            let mut newest = [SpillRef::default(); 3];
+            for i in 0..90i64 {
+                let series = i as usize % 3;
+                newest[series] = spill.push(newest[series], (i, i + 1), &vec![i as u8; 1 + i as usize % 50]);
+            }
+            assert!(spill.full.len() > 3);
+            for (series, newest) in newest.into_iter().enumerate() {
+                let expected = (0..90i64)
+                    .rev()
+                    .filter(|i| *i as usize % 3 == series)
+                    .map(|i| (i, vec![i as u8; 1 + i as usize % 50]));
+                assert_eq!(contents(&spill, newest), expected.collect::<Vec<_>>());
+            }
+            assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "no file stays behind");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The samples of a record, in columns: references, counts, timestamps, values.
+//!
+//! A request mostly has one sample of each of some neighbouring series, all of one time. References are runs of neighbours,
+//! and what is the same for all is written once, so that little but the values remains.
+
+use super::values;
+use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
+use crate::model::sample::Sample;
+use crate::model::time::TimeRange;
+
+/// Every series has one sample.
+const ONE_EACH: u8 = 1;
+/// All samples have one timestamp.
+const ONE_TIME: u8 = 2;
+
+/// Samples by series.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct SampleColumns {
+    /// The series' numbers within segment and tenant.
+    pub references: Vec<u32>,
+    /// Where the samples of each series end.
+    pub ends: Vec<u32>,
+    /// The samples, series by series.
+    pub samples: Vec<Sample>,
+}
+
+impl SampleColumns {
+    /// Each series' reference and samples.
+    pub fn series(&self) -> impl Iterator<Item = (u32, &[Sample])> {
+        let mut start = 0;
+        self.references.iter().zip(&self.ends).map(move |(reference, end)| {
+            let from = std::mem::replace(&mut start, *end as usize);
+            (*reference, self.samples.get(from..*end as usize).unwrap_or_default())
+        })
+    }
+}
+
+/// Appends the columns; answers the time range of the samples.
+pub(super) fn encode<'a>(
+    out: &mut Vec<u8>,
+    count: usize,
+    series: impl Iterator<Item = (u32, &'a [Sample])> + Clone,
+) -> TimeRange {
+    let mut range = TimeRange::EMPTY;
+    let mut one_each = true;
+    for (_, samples) in series.clone() {
+        one_each &= samples.len() == 1;
+        for sample in samples {
+            range = range.including(sample.timestamp_ms);
+        }
+    }
+    let one_time = range.start_ms == range.end_ms;
+    push_uvarint(out, count as u64);
+    out.push(if one_each { ONE_EACH } else { 0 } | if one_time { ONE_TIME } else { 0 });
+    encode_references(out, series.clone().map(|(reference, _)| reference));
+    if !one_each {
+        series.clone().for_each(|(_, samples)| push_uvarint(out, samples.len() as u64));
+    }
+    let samples = series.flat_map(|(_, samples)| samples);
+    if one_time {
+        push_uvarint(out, zigzag(range.start_ms));
+    } else {
+        let mut previous_ms = 0i64;
+        for sample in samples.clone() {
+            push_uvarint(out, zigzag(sample.timestamp_ms.wrapping_sub(previous_ms)));
+            previous_ms = sample.timestamp_ms;
+        }
+    }
+    samples.for_each(|sample| values::push(out, sample.value));
+    range
+}
+
+/// Runs of ascending neighbours: how far the first is from where the run before ended, and how many there are.
+fn encode_references(out: &mut Vec<u8>, references: impl Iterator<Item = u32>) {
+    let mut expected = 0i64;
+    let (mut first, mut length) = (0i64, 0u64);
+    let mut push = |first: i64, length: u64| {
+        if length > 0 {
+            push_uvarint(out, zigzag(first - expected));
+            push_uvarint(out, length);
+            expected = first + length as i64;
+        }
+    };
+    for reference in references.map(i64::from) {
+        if length > 0 && reference == first + length as i64 {
+            length += 1;
+        } else {
+            push(first, length);
+            (first, length) = (reference, 1);
+        }
+    }
+    push(first, length);
+}
+
+/// Splits columns off the front; `None` for bytes that no writer makes.
+pub(super) fn decode(rest: &mut &[u8]) -> Option<SampleColumns> {
+    let count = usize::try_from(take_uvarint(rest)?).ok()?;
+    // A series has at least one sample, whose value takes at least a byte: a forged count cannot ask for more memory than
+    // the bytes are worth.
+    if count > rest.len() {
+        return None;
+    }
+    let (&flags, after) = rest.split_first()?;
+    *rest = after;
+    let mut columns = SampleColumns { references: decode_references(rest, count)?, ..SampleColumns::default() };
+    columns.ends.reserve(count);
+    let mut end = 0usize;
+    for _ in 0..count {
+        let samples = if flags & ONE_EACH != 0 { 1 } else { usize::try_from(take_uvarint(rest)?).ok()? };
+        end = end.checked_add(samples).filter(|end| *end <= rest.len())?;
+        columns.ends.push(u32::try_from(end).ok()?);
+    }
+    columns.samples.reserve(end);
+    let mut timestamp_ms = 0i64;
+    if flags & ONE_TIME != 0 && end > 0 {
+        timestamp_ms = unzigzag(take_uvarint(rest)?);
+    }
+    for _ in 0..end {
+        if flags & ONE_TIME == 0 {
+            timestamp_ms = timestamp_ms.wrapping_add(unzigzag(take_uvarint(rest)?));
+        }
+        columns.samples.push(Sample { timestamp_ms, value: 0.0 });
+    }
+    for sample in &mut columns.samples {
+        sample.value = values::take(rest)?;
+    }
+    Some(columns)
+}
+
+fn decode_references(rest: &mut &[u8], count: usize) -> Option<Vec<u32>> {
+    let mut references = Vec::with_capacity(count);
+    let mut expected = 0i64;
+    while references.len() < count {
+        let first = expected.checked_add(unzigzag(take_uvarint(rest)?))?;
+        let length = usize::try_from(take_uvarint(rest)?).ok()?;
+        if length == 0 || length > count - references.len() {
+            return None;
+        }
+        expected = first.checked_add(length as i64)?;
+        let (first, last) = (u32::try_from(first).ok()?, u32::try_from(expected - 1).ok()?);
+        references.extend(first..=last);
+    }
+    Some(references)
+}
