@@ -133,7 +133,11 @@ proptest! {
 fn held_bytes(decoded: &Decoded, body_bytes: usize) -> usize {
     let batch = &decoded.batch;
     let texts: usize = batch.metadata.iter().map(|m| 120 + m.family.len() + m.entry.help.len()).sum();
-    batch.samples.len() * 16 + batch.series.len() * 48 + batch.arena.len() - body_bytes + texts
+    batch.samples.len() * 16
+        + batch.series.len() * size_of::<marigram_storage::write::WriteSeries>()
+        + batch.arena.len()
+        - body_bytes
+        + texts
 }
 
 /// Bodies whose parts are as small as the wire allows, a megabyte of each.

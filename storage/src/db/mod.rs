@@ -11,6 +11,7 @@ mod drop_mark;
 mod labels;
 mod named;
 mod publication;
+mod recognise;
 mod recover;
 mod resolve;
 mod seal;
