@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use marigram_query::{Engine, EngineOptions};
 use marigram_storage::db::Db;
 use marigram_storage::env::Env;
+use marigram_storage::write::ArenaPool;
 
 use crate::config::Settings;
 use crate::http::admission::{ByteBudget, Gate};
@@ -59,6 +60,8 @@ pub struct App {
     pub writes: Gate,
     /// Memory for writes.
     pub write_bytes: ByteBudget,
+    /// Buffers of writes for the next ones.
+    pub arenas: Arc<ArenaPool>,
     service: OnceLock<Arc<dyn Service>>,
     events: Sender<Event>,
 }
@@ -79,6 +82,7 @@ impl App {
             lookups: Gate::new(settings.query.max_concurrency, settings.query.max_waiting),
             writes: Gate::new(settings.write.max_concurrency, 0),
             write_bytes: ByteBudget::new(settings.write.max_inflight_bytes),
+            arenas: Arc::default(),
             service: OnceLock::new(),
             settings,
             env,

@@ -2,6 +2,7 @@
 //! Snappy-compressed, every sample bit for bit.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use marigram_proto::prometheus::label_matcher::Type;
 use marigram_proto::prometheus::read_request::ResponseType;
@@ -57,7 +58,7 @@ pub fn answer(
     context: &Context,
     samples_max: u64,
 ) -> Result<Vec<u8>, RemoteReadError> {
-    let plain = snappy::decompress(body, REQUEST_BYTES_MAX)?;
+    let plain = snappy::decompress(body, REQUEST_BYTES_MAX, &Arc::default())?;
     check_counts(&plain).map_err(not_a_request)??;
     let request = ReadRequest::decode(&plain[..]).map_err(not_a_request)?;
     let accepted = &request.accepted_response_types;

@@ -7,7 +7,8 @@ use marigram_query::Engine;
 use marigram_query::source::Source;
 use marigram_storage::Result;
 use marigram_storage::db::Db;
-use marigram_storage::write::WriteBatch;
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::{WriteBatch, WriteSeries};
 
 /// Where writes go: the store of this process, or the replicas of a cluster.
 pub trait Sink: Send + Sync {
@@ -16,6 +17,12 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`marigram_storage::ErrorKind::Unavailable`]: nothing is promised about the batch, and it may be sent again.
     fn append(&self, batch: WriteBatch) -> Result<()>;
+
+    /// Sets the [hint](WriteSeries::hint) of every series that the store knows by its id: the labels of those need no check. Does
+    /// not wait for the disk. Who knows none leaves all as they are.
+    fn recognise(&self, tenant: &TenantId, series: &mut [WriteSeries]) {
+        let _ = (tenant, series);
+    }
 }
 
 /// Where queries are answered.

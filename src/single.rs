@@ -9,7 +9,8 @@ use std::sync::Arc;
 use marigram_storage::Result;
 use marigram_storage::db::Db;
 use marigram_storage::env::Clock;
-use marigram_storage::write::WriteBatch;
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::{WriteBatch, WriteSeries};
 
 use crate::app::{App, Event, Failure};
 use crate::background::{Background, StopFlag};
@@ -38,6 +39,10 @@ pub(crate) fn start(background: &mut Background) -> Result<(), String> {
 impl Sink for Single {
     fn append(&self, batch: WriteBatch) -> Result<()> {
         self.db.append(batch)
+    }
+
+    fn recognise(&self, tenant: &TenantId, series: &mut [WriteSeries]) {
+        self.db.recognise(tenant, series);
     }
 }
 

@@ -120,6 +120,21 @@ impl<'a> Cursor<'a> {
         Ok(Some((number, value)))
     }
 
+    /// The bytes of the next field, if it is length-delimited, its key is the one byte `key` and its length takes one or two
+    /// bytes: what nearly all of a write consists of. `None`, and the cursor stays, for anything else, be it right or wrong.
+    #[inline]
+    pub fn short_bytes(&mut self, key: u8) -> Option<&'a [u8]> {
+        let rest = self.bytes.get(self.position..)?;
+        let (length, from) = match *rest.get(..3)? {
+            [k, length, _] if k == key && length < 0x80 => (usize::from(length), 2),
+            [k, low, high] if k == key && high < 0x80 => (usize::from(low & 0x7f) | usize::from(high) << 7, 3),
+            _ => return None,
+        };
+        let taken = rest.get(from..from + length)?;
+        self.position += from + length;
+        Some(taken)
+    }
+
     #[inline]
     fn key(&mut self) -> Result<(u32, u8), WireError> {
         let key = u32::try_from(self.varint()?).map_err(|_| WireError::BadKey)?;

@@ -12,6 +12,17 @@
 
 use crate::wire::{Cursor, WireError};
 
+/// Key of `WriteRequest.timeseries`: field 1, length-delimited.
+const KEY_SERIES: u8 = 1 << 3 | 2;
+/// Key of `TimeSeries.labels`: field 1, length-delimited.
+const KEY_LABEL: u8 = 1 << 3 | 2;
+/// Key of `TimeSeries.samples`: field 2, length-delimited.
+const KEY_SAMPLE: u8 = 2 << 3 | 2;
+/// Key of `Sample.value`: field 1, 64 bits.
+const KEY_VALUE: u8 = 1 << 3 | 1;
+/// Key of `Sample.timestamp`: field 2, varint.
+const KEY_TIMESTAMP: u8 = 2 << 3;
+
 /// What a request holds, in the order in which it came.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
@@ -37,19 +48,25 @@ impl<'a> Entries<'a> {
     ///
     /// # Errors
     /// The body is no `WriteRequest`.
+    #[inline]
     pub fn next_entry(&mut self) -> Result<Option<Entry<'a>>, WireError> {
+        if let Some(message) = self.cursor.short_bytes(KEY_SERIES) {
+            return Ok(Some(self.series(message)));
+        }
         while let Some((number, value)) = self.cursor.next_field()? {
             match number {
-                1 => {
-                    let message = value.bytes()?;
-                    let offset = self.cursor.position() - message.len();
-                    return Ok(Some(Entry::Series(Series { message, offset })));
-                }
+                1 => return Ok(Some(self.series(value.bytes()?))),
                 3 => return Ok(Some(Entry::Metadata(Metadata::decode(value.bytes()?)?))),
                 _ => {}
             }
         }
         Ok(None)
+    }
+
+    /// The series whose message was read last.
+    #[inline]
+    fn series(&self, message: &'a [u8]) -> Entry<'a> {
+        Entry::Series(Series { message, offset: self.cursor.position() - message.len() })
     }
 }
 
@@ -84,7 +101,13 @@ impl<'a> Series<'a> {
     #[inline]
     pub fn read(self, mut sample: impl FnMut(i64, f64)) -> Result<SeriesParts<'a>, WireError> {
         let mut cursor = Cursor::new(self.message);
-        let (mut first, mut end) = (0, 0);
+        // What nearly every series is: labels, then samples.
+        while cursor.short_bytes(KEY_LABEL).is_some() {}
+        let (mut first, mut end) = (0, cursor.position());
+        while let Some(message) = cursor.short_bytes(KEY_SAMPLE) {
+            let (timestamp_ms, value) = read_sample(message)?;
+            sample(timestamp_ms, value);
+        }
         let mut contiguous = true;
         let (mut exemplars, mut histograms) = (0, 0);
         loop {
@@ -122,6 +145,38 @@ impl<'a> Series<'a> {
 
 #[inline]
 fn read_sample(message: &[u8]) -> Result<(i64, f64), WireError> {
+    match plain_sample(message) {
+        Some(sample) => Ok(sample),
+        None => read_any_sample(message),
+    }
+}
+
+/// The sample of a sender that writes the value, unless it is zero, and then the timestamp; `None` for any other message.
+#[inline]
+fn plain_sample(message: &[u8]) -> Option<(i64, f64)> {
+    let (value, rest) = match message.split_first()? {
+        (&KEY_VALUE, rest) => rest.split_first_chunk().map(|(bytes, rest)| (f64::from_le_bytes(*bytes), rest))?,
+        _ => (0.0, message),
+    };
+    let (&[KEY_TIMESTAMP], varint) = rest.split_first_chunk()? else { return None };
+    let (&last, groups) = varint.split_last()?;
+    // Nine groups of seven bits cannot have too many.
+    if last >= 0x80 || groups.len() > 8 {
+        return None;
+    }
+    let mut timestamp_ms = 0;
+    for (at, &group) in groups.iter().enumerate() {
+        if group < 0x80 {
+            return None;
+        }
+        timestamp_ms |= u64::from(group & 0x7f) << (7 * at);
+    }
+    timestamp_ms |= u64::from(last) << (7 * groups.len());
+    Some((timestamp_ms.cast_signed(), value))
+}
+
+#[cold]
+fn read_any_sample(message: &[u8]) -> Result<(i64, f64), WireError> {
     let (mut value, mut timestamp_ms) = (0.0, 0);
     let mut cursor = Cursor::new(message);
     while let Some((number, field)) = cursor.next_field()? {

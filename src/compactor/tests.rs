@@ -91,7 +91,7 @@ impl Node {
             let (from, at) = (batch.arena.len(), batch.samples.len());
             batch.arena.extend_from_slice(labels.as_bytes());
             batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value });
-            batch.series.push(WriteSeries { id: labels.id(), labels: from..batch.arena.len(), samples: at..at + 1 });
+            batch.series.push(WriteSeries::new(labels.id(), from..batch.arena.len(), at..at + 1));
         }
         self.db().append(batch).unwrap();
         self.db().seal().unwrap();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::WriteSeries;
 
 use super::admission::Share;
 use super::error::WriteError;
@@ -27,13 +28,14 @@ const GZIP_FACTOR: usize = 10;
 /// `/api/v1/write`
 pub async fn remote_write(State(app): State<Arc<App>>, request: Request) -> Result<StatusCode, WriteError> {
     remote_write_headers(request.headers())?;
-    take(app, request, |app, tenant, body, share| {
+    take(app, request, |app, sink, tenant, body, share| {
         // A body that announces nothing readable is refused by the decoder.
         let announced = snap::raw::decompress_len(&body).unwrap_or(0).min(app.settings.write.max_request_bytes);
         let limits = limits(app);
         let decoded = announced.saturating_add(write_v1::decoded_bytes_max(announced, &limits));
         reserve(share, body.len().saturating_add(decoded))?;
-        write_v1::decode(tenant, &body, &limits, bounds(app)).map_err(WriteError::from)
+        let recognise = |tenant: &TenantId, series: &mut [WriteSeries]| sink.recognise(tenant, series);
+        write_v1::decode_for(tenant, &body, &limits, bounds(app), &app.arenas, &recognise).map_err(WriteError::from)
     })
     .await
 }
@@ -42,7 +44,7 @@ pub async fn remote_write(State(app): State<Arc<App>>, request: Request) -> Resu
 pub async fn import(State(app): State<Arc<App>>, request: Request) -> Result<StatusCode, WriteError> {
     let gzip = is_gzip(request.headers())?;
     let openmetrics = is_openmetrics(request.headers());
-    take(app, request, move |app, tenant, body, share| {
+    take(app, request, move |app, _, tenant, body, share| {
         let text = if gzip { gunzip(app, &body, share)? } else { body };
         let limits = limits(app);
         reserve(share, text.len().saturating_add(exposition::decoded_bytes_max(text.len(), &limits)))?;
@@ -94,7 +96,7 @@ fn is_openmetrics(headers: &HeaderMap) -> bool {
 async fn take(
     app: Arc<App>,
     request: Request,
-    decode: impl FnOnce(&App, TenantId, Vec<u8>, &mut Share) -> Result<Decoded, WriteError> + Send + 'static,
+    decode: impl FnOnce(&App, &dyn Sink, TenantId, Vec<u8>, &mut Share) -> Result<Decoded, WriteError> + Send + 'static,
 ) -> Result<StatusCode, WriteError> {
     let (parts, body) = request.into_parts();
     let tenant =
@@ -115,7 +117,7 @@ async fn take(
     let job = tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let sink = app.sink().map_err(WriteError::unavailable)?;
-        let decoded = decode(&app, tenant, body, &mut share)?;
+        let decoded = decode(&app, sink, tenant, body, &mut share)?;
         store(&app, sink, decoded)
     });
     let panicked = |_| Err(WriteError::new(StatusCode::INTERNAL_SERVER_ERROR, "the write failed unexpectedly"));

@@ -6,47 +6,80 @@
 
 use std::ops::Range;
 
-use marigram_storage::model::labels::{LabelError, LabelIter, METRIC_NAME, SeriesId, check_canonical, normalise};
+use marigram_proto::wire::WireError;
+use marigram_storage::model::labels::{LabelError, LabelIter, METRIC_NAME, SeriesId, normalise};
 use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::write::{FamilyMetadata, MetadataEntry, MetadataKind, WriteBatch, WriteSeries};
 
-use super::{Decoded, IngestLimits, Reason, Refusals, TimeBounds};
+use super::{Decoded, IngestLimits, Reason, Recognise, Refusals, TimeBounds};
 
 /// Longest text of a family's metadata that is kept; longer ones are cut.
 const METADATA_TEXT_BYTES_MAX: usize = 1024;
 /// What a family's metadata takes in memory beside its texts: the entry and three small allocations.
 const METADATA_OVERHEAD_BYTES: usize = size_of::<FamilyMetadata>() + 3 * 16;
 
+/// Why a series is refused, in words too.
+pub(super) type Refusal = (Reason, String);
+
+/// A label as it came.
+pub(super) type RawLabel<'a> = (&'a [u8], &'a [u8]);
+
 /// A batch in the making.
 pub(super) struct Assembly<'a> {
-    limits: &'a IngestLimits,
+    pub(super) limits: &'a IngestLimits,
     bounds: TimeBounds,
+    oldest_ms: i64,
     /// Most bytes that the batch may hold beside the body.
     bytes_max: usize,
     /// Held by series, normalised labels and metadata.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Samples of the series that is being read for which there was no room.
     crowded_out: u64,
+    /// Whether a sample of the series that is being read is too old or too new.
+    mistimed: bool,
+    /// Begins the arena.
+    pub(super) body: &'a [u8],
+    /// Normalised labels, behind the body in the arena.
+    pub(super) extra: Vec<u8>,
+    pub(super) recognise: Recognise<'a>,
+    /// Series from here on wait for [`Assembly::settle`].
+    pub(super) unsettled_from: usize,
+    /// Label bytes that are no labels: nothing of the request is kept.
+    pub(super) fault: Option<WireError>,
     pub(super) batch: WriteBatch,
     pub(super) refused: Refusals,
     pub(super) exemplars_ignored: u64,
     /// The samples of the series that is being read.
-    pending_from: usize,
+    pub(super) pending_from: usize,
 }
 
-/// Where a series' label bytes are, once they are canonical.
+/// Where a series' label bytes are in the arena.
 pub(super) type LabelRange = Range<usize>;
 
 impl<'a> Assembly<'a> {
-    /// An empty batch of `tenant` that may hold `bytes_max` beside the body.
-    pub(super) fn new(tenant: TenantId, limits: &'a IngestLimits, bounds: TimeBounds, bytes_max: usize) -> Self {
+    /// An empty batch of `tenant` whose arena begins with `body`, and that may hold `bytes_max` beside it.
+    pub(super) fn new(
+        tenant: TenantId,
+        body: &'a [u8],
+        limits: &'a IngestLimits,
+        bounds: TimeBounds,
+        bytes_max: usize,
+        recognise: Recognise<'a>,
+    ) -> Self {
         Assembly {
             limits,
             bounds,
+            oldest_ms: bounds.oldest_ms.unwrap_or(i64::MIN),
             bytes_max,
             bytes: 0,
             crowded_out: 0,
+            mistimed: false,
+            body,
+            extra: Vec::new(),
+            recognise,
+            unsettled_from: 0,
+            fault: None,
             batch: WriteBatch { tenant, ..WriteBatch::default() },
             refused: Refusals::default(),
             exemplars_ignored: 0,
@@ -54,16 +87,32 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// Takes memory for this many series of one sample, as far as there is room.
+    pub(super) fn expect_series(&mut self, count: usize) {
+        let count = count.min(self.bytes_max / (size_of::<WriteSeries>() + size_of::<Sample>()));
+        self.batch.series.reserve(count);
+        self.batch.samples.reserve(count);
+    }
+
     #[inline]
-    fn has_room(&self, more: usize) -> bool {
+    pub(super) fn has_room(&self, more: usize) -> bool {
         self.batch.samples.len() * size_of::<Sample>() + self.bytes + more <= self.bytes_max
+    }
+
+    /// Whether there is room once the series so far are settled.
+    #[cold]
+    fn makes_room(&mut self, more: usize) -> bool {
+        self.settle();
+        self.has_room(more)
     }
 
     /// Adds a sample to the series that is being read.
     #[inline]
     pub(super) fn push_sample(&mut self, timestamp_ms: i64, value: f64) {
         // The series itself must still fit behind its last sample.
-        if self.has_room(size_of::<Sample>() + size_of::<WriteSeries>()) {
+        let bytes = size_of::<Sample>() + size_of::<WriteSeries>();
+        if self.has_room(bytes) || self.makes_room(bytes) {
+            self.mistimed |= timestamp_ms < self.oldest_ms || timestamp_ms > self.bounds.newest_ms;
             self.batch.samples.push(Sample { timestamp_ms, value });
         } else {
             self.crowded_out += 1;
@@ -75,38 +124,75 @@ impl<'a> Assembly<'a> {
         (self.batch.samples.len() - self.pending_from) as u64 + self.crowded_out
     }
 
-    /// Ends a series whose labels are canonical bytes, which will lie at `range` of the arena.
-    pub(super) fn end_canonical(&mut self, labels: &[u8], range: LabelRange) {
-        match self.check_limits(labels) {
-            Ok(()) => self.end_series(labels, range),
-            Err((reason, text)) => self.refuse(reason, || text),
-        }
+    /// Whether the series that is being read has samples, and all of them are good as far as can be said without its labels.
+    #[inline]
+    pub(super) fn all_samples_good(&self) -> bool {
+        self.batch.samples.len() > self.pending_from && !self.mistimed && self.crowded_out == 0
     }
 
-    /// Ends a series whose labels came in some other form: normalises them into `extra`, which will be appended to the arena
-    /// at `extra_at`.
+    /// Ends a series whose labels came as text or in some order: normalises them.
+    pub(super) fn end_raw(&mut self, labels: &mut Vec<RawLabel<'_>>) {
+        let range = self.normalised(labels);
+        self.end(range);
+    }
+
+    /// Ends a series whose labels are canonical at a place of the arena, or refused. All before it are settled.
+    pub(super) fn end(&mut self, labels: Result<LabelRange, Refusal>) {
+        let normalised_from = match &labels {
+            Ok(range) if range.start >= self.body.len() && !range.is_empty() => Some(range.start - self.body.len()),
+            _ => None,
+        };
+        let series_before = self.batch.series.len();
+        match labels {
+            Ok(range) => self.end_series(range),
+            Err((reason, text)) => self.refuse(reason, || text),
+        }
+        if let Some(from) = normalised_from
+            && self.batch.series.len() == series_before
+        {
+            self.forget_normalised(from);
+        }
+        self.mistimed = false;
+        self.unsettled_from = self.batch.series.len();
+    }
+
+    /// Where the normalised labels are, which end the arena now.
+    ///
+    /// # Errors
+    /// Why they are refused; then they are not kept.
     #[cold]
-    pub(super) fn end_raw(&mut self, labels: &mut Vec<(&[u8], &[u8])>, extra: &mut Vec<u8>, extra_at: usize) {
-        if let Err((reason, text)) = self.check_lengths(labels) {
-            return self.refuse(reason, || text);
+    pub(super) fn normalised(&mut self, labels: &mut Vec<RawLabel<'_>>) -> Result<LabelRange, Refusal> {
+        self.check_lengths(labels)?;
+        let from = self.extra.len();
+        normalise(labels, &mut self.extra)
+            .map_err(|error| (Reason::BadLabels, format!("{error}: {}", describe(labels.iter().copied()))))?;
+        self.bytes += self.extra.len() - from;
+        let canonical = self.extra.get(from..).unwrap_or_default();
+        if let Err(refusal) = self.check_limits(canonical) {
+            self.forget_normalised(from);
+            return Err(refusal);
         }
-        let (from, series_before) = (extra.len(), self.batch.series.len());
-        match normalise(labels, extra) {
-            Err(error) => self.refuse_labels(&error, labels),
-            Ok(()) => {
-                let canonical = extra.get(from..).unwrap_or_default();
-                self.bytes += canonical.len();
-                self.end_canonical(canonical, extra_at + from..extra_at + from + canonical.len());
-            }
-        }
-        if self.batch.series.len() == series_before {
-            self.bytes -= extra.len() - from;
-            extra.truncate(from);
-        }
+        Ok(self.body.len() + from..self.body.len() + self.extra.len())
+    }
+
+    /// Takes the labels off that were normalised last, from a place in [`Assembly::extra`] on.
+    pub(super) fn forget_normalised(&mut self, from: usize) {
+        self.bytes -= self.extra.len() - from;
+        self.extra.truncate(from);
+    }
+
+    /// Label bytes, in the body or behind it.
+    pub(super) fn labels(&self, range: &LabelRange) -> &[u8] {
+        let bytes = self.body.len();
+        let found = match range.start < bytes {
+            true => self.body.get(range.clone()),
+            false => self.extra.get(range.start - bytes..range.end - bytes),
+        };
+        found.unwrap_or_default()
     }
 
     /// Labels that are too long are refused before they are copied or put in words.
-    fn check_lengths(&self, labels: &[(&[u8], &[u8])]) -> Result<(), (Reason, String)> {
+    fn check_lengths(&self, labels: &[RawLabel<'_>]) -> Result<(), Refusal> {
         let limits = self.limits;
         let too_long = |(name, value): &&(&[u8], &[u8])| {
             name.len() > limits.label_name_bytes_max || value.len() > limits.label_value_bytes_max
@@ -138,12 +224,11 @@ impl<'a> Assembly<'a> {
         self.crowded_out = 0;
     }
 
-    #[cold]
-    fn refuse_labels(&mut self, error: &LabelError, labels: &[(&[u8], &[u8])]) {
-        self.refuse(Reason::BadLabels, || format!("{error}: {}", describe(labels.iter().copied())));
-    }
-
-    fn check_limits(&self, labels: &[u8]) -> Result<(), (Reason, String)> {
+    /// Whether canonical labels are within the limits, and have a metric name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn check_limits(&self, labels: &[u8]) -> Result<(), Refusal> {
         let limits = self.limits;
         let (mut count, mut named) = (0, false);
         for (name, value) in LabelIter::over(labels) {
@@ -165,51 +250,52 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    fn end_series(&mut self, labels: &[u8], range: LabelRange) {
+    fn end_series(&mut self, range: LabelRange) {
         if !self.has_room(size_of::<WriteSeries>()) {
             self.crowded_out = self.pending();
             self.batch.samples.truncate(self.pending_from);
         }
         if self.crowded_out > 0 {
-            let text = || format!("the request decodes to more than {} bytes, split it", self.bytes_max);
-            self.refused.add(Reason::TooMany, self.crowded_out, text);
+            let text = self.too_many();
+            self.refused.add(Reason::TooMany, self.crowded_out, || text);
             self.crowded_out = 0;
         }
-        self.judge_times(labels);
+        if self.mistimed {
+            self.judge_times(&range);
+        }
         let samples = self.pending_from..self.batch.samples.len();
         if !samples.is_empty() {
-            self.batch.series.push(WriteSeries { id: SeriesId::of(labels), labels: range, samples });
+            let id = SeriesId::of(self.labels(&range));
+            self.batch.series.push(WriteSeries::new(id, range, samples));
             self.bytes += size_of::<WriteSeries>();
         }
         self.pending_from = self.batch.samples.len();
     }
 
+    pub(super) fn too_many(&self) -> String {
+        format!("the request decodes to more than {} bytes, split it", self.bytes_max)
+    }
+
     /// Takes out the samples of the series that are too old or too new.
-    fn judge_times(&mut self, labels: &[u8]) {
+    #[cold]
+    fn judge_times(&mut self, labels: &LabelRange) {
         let bounds = self.bounds;
-        let judge = |sample: &Sample| match bounds.oldest_ms {
-            Some(oldest_ms) if sample.timestamp_ms < oldest_ms => Some(Reason::TooOld),
-            _ if sample.timestamp_ms > bounds.newest_ms => Some(Reason::TooNew),
-            _ => None,
-        };
-        let pending = self.batch.samples.get(self.pending_from..).unwrap_or_default();
-        if pending.iter().all(|sample| judge(sample).is_none()) {
-            return;
-        }
+        let series = describe_canonical(self.labels(labels));
         let all = self.batch.samples.split_off(self.pending_from);
         for sample in all {
-            match judge(&sample) {
-                None => self.batch.samples.push(sample),
-                Some(reason) => self.refused.add(reason, 1, || {
-                    let fault = match (reason, bounds.oldest_ms) {
-                        (Reason::TooOld, Some(oldest)) => {
-                            format!("is older than the retention, which begins at {oldest}")
-                        }
-                        _ => format!("is too far in the future, at most {} is taken", bounds.newest_ms),
-                    };
-                    format!("timestamp {} {fault}: {}", sample.timestamp_ms, describe_canonical(labels))
-                }),
-            }
+            let (reason, fault) = match bounds.oldest_ms {
+                Some(oldest_ms) if sample.timestamp_ms < oldest_ms => {
+                    (Reason::TooOld, format!("is older than the retention, which begins at {oldest_ms}"))
+                }
+                _ if sample.timestamp_ms > bounds.newest_ms => {
+                    (Reason::TooNew, format!("is too far in the future, at most {} is taken", bounds.newest_ms))
+                }
+                _ => {
+                    self.batch.samples.push(sample);
+                    continue;
+                }
+            };
+            self.refused.add(reason, 1, || format!("timestamp {} {fault}: {series}", sample.timestamp_ms));
         }
     }
 
@@ -220,7 +306,7 @@ impl<'a> Assembly<'a> {
             Ok(name) if !name.is_empty() && name.len() <= limit => {
                 let entry = MetadataEntry { kind, help: text_of(help), unit: text_of(unit) };
                 let bytes = METADATA_OVERHEAD_BYTES + name.len() + entry.help.len() + entry.unit.len();
-                if self.has_room(bytes) {
+                if self.has_room(bytes) || self.makes_room(bytes) {
                     self.bytes += bytes;
                     self.batch.metadata.push(FamilyMetadata { family: name.to_owned(), entry });
                 }
@@ -229,17 +315,11 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// The batch, its label bytes in `arena`.
-    pub(super) fn finish(mut self, arena: Vec<u8>) -> Decoded {
-        self.batch.arena = arena;
-        Decoded { batch: self.batch, refused: self.refused, exemplars_ignored: self.exemplars_ignored }
+    /// The batch without its arena, and the bytes that go behind the body there. All series are settled.
+    pub(super) fn finish(self) -> (Decoded, Vec<u8>) {
+        let Assembly { batch, refused, exemplars_ignored, extra, .. } = self;
+        (Decoded { batch, refused, exemplars_ignored }, extra)
     }
-}
-
-/// Whether a series' label bytes can be used as they came.
-#[inline]
-pub(super) fn is_canonical(labels: &[u8]) -> bool {
-    check_canonical(labels).is_ok()
 }
 
 fn text_of(bytes: &[u8]) -> String {

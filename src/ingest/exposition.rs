@@ -10,12 +10,12 @@ mod metadata;
 use marigram_storage::model::tenant::TenantId;
 
 use super::assemble::Assembly;
-use super::{Decoded, IngestLimits, Reason, TimeBounds};
+use super::{Decoded, IngestLimits, Reason, TimeBounds, recognise_none};
 use line::{Line, SampleLine};
 use metadata::Families;
 
-/// How much a text may grow: the shortest line, `a 1`, takes 64 bytes for series and sample, and 15 for its labels.
-const GROWTH_MAX: usize = 20;
+/// How much a text may grow: the shortest line, `a 1`, takes 80 bytes for series and sample, and 15 for its labels.
+const GROWTH_MAX: usize = 24;
 /// What even the shortest text may hold.
 const DECODED_BYTES_MIN: usize = 64 << 10;
 /// Longest line; a series at the limits has a third of it.
@@ -45,8 +45,9 @@ pub fn decode(
     bounds: TimeBounds,
     options: TextOptions<'_>,
 ) -> Decoded {
-    let mut assembly = Assembly::new(tenant, limits, bounds, decoded_bytes_max(text.len(), limits));
-    let mut arena = Vec::new();
+    let bytes_max = decoded_bytes_max(text.len(), limits);
+    // Labels of a text are always normalised, so none lie in a body.
+    let mut assembly = Assembly::new(tenant, &[], limits, bounds, bytes_max, &recognise_none);
     let mut families = Families::default();
     let mut sample = SampleLine::default();
     for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -63,13 +64,15 @@ pub fn decode(
                 assembly.exemplars_ignored += u64::from(sample.has_exemplar);
                 assembly.push_sample(sample.timestamp_ms.unwrap_or(options.default_timestamp_ms), sample.value);
                 sample.add_labels(options.extra_labels);
-                assembly.end_raw(&mut sample.labels(), &mut arena, 0);
+                assembly.end_raw(&mut sample.labels());
             }
             Err(fault) => assembly.refused.add(Reason::BadLine, 1, || format!("line {}: {fault}", index + 1)),
         }
     }
     families.finish(&mut assembly);
-    assembly.finish(arena)
+    let (mut decoded, labels) = assembly.finish();
+    decoded.batch.arena = labels.into();
+    decoded
 }
 
 #[cfg(test)]

@@ -6,12 +6,20 @@
 mod assemble;
 pub mod exposition;
 mod refusals;
+mod settle;
 pub mod snappy;
 pub mod write_v1;
 
 pub use refusals::{Reason, Refusals};
 
-use marigram_storage::write::WriteBatch;
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::{WriteBatch, WriteSeries};
+
+/// Sets the [hint](WriteSeries::hint) of every series that the store knows by its id.
+pub type Recognise<'a> = &'a dyn Fn(&TenantId, &mut [WriteSeries]);
+
+/// For whom every series is a new one.
+pub fn recognise_none(_: &TenantId, _: &mut [WriteSeries]) {}
 
 /// How far ahead of the clock a sample may be.
 pub const FUTURE_MAX_MS: i64 = 10 * 60_000;

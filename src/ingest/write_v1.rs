@@ -1,32 +1,38 @@
 //! Remote write 1.0: Snappy and protobuf to a batch.
 //!
 //! 1. The body is decompressed, bounded, into the memory that becomes the batch's arena.
-//! 2. The request is walked once. The label bytes of a well-behaved sender are canonical as they come and stay where they
-//!    are; other labels are normalised into extra bytes behind the body.
-//! 3. Each sample is judged by its time; histograms are refused, exemplars counted.
+//! 2. The request is walked once: samples go to one vector and are judged by their times, labels are located and hashed as they
+//!    came. Histograms are refused, exemplars counted.
+//! 3. The store is asked for all series at once. Labels are looked into only where it does not know a series ([`super::settle`]): those
+//!    of a well-behaved sender are canonical as they come and stay where they are; other labels are normalised into extra
+//!    bytes behind the body.
 //!
 //! A request of `n` bytes holds at most `n +` [`decoded_bytes_max`]`(n)` bytes of memory while it is decoded.
 
-use marigram_proto::wire::WireError;
-use marigram_proto::write_v1::{Entries, Entry, LabelFields, Series};
-use marigram_storage::model::tenant::TenantId;
-use marigram_storage::write::MetadataKind;
+use std::sync::Arc;
 
-use super::assemble::{Assembly, is_canonical};
-use super::{DecodeError, Decoded, IngestLimits, RAW_LABELS_MAX, Reason, TimeBounds, snappy};
+use marigram_proto::wire::WireError;
+use marigram_proto::write_v1::{Entries, Entry};
+use marigram_storage::model::tenant::TenantId;
+use marigram_storage::write::{Arena, ArenaPool, MetadataKind};
+
+use super::assemble::Assembly;
+use super::{DecodeError, Decoded, IngestLimits, Recognise, TimeBounds, recognise_none, snappy};
 
 /// How much a request may grow: the smallest series of an honest sender has 26 bytes (one label, a sample with the value
-/// 0 left out), and takes 64, and its labels once more where they are not canonical.
+/// 0 left out), and takes 80, and its labels once more where they are not canonical.
 const GROWTH_MAX: usize = 4;
 /// What even the smallest request may hold.
 const DECODED_BYTES_MIN: usize = 64 << 10;
+/// A series of one sample and about ten labels: memory for that many is taken at once.
+const SERIES_BYTES: usize = 256;
 
 /// Most bytes that a request of `body_bytes` (decompressed) may hold beside its body. Samples behind it are refused.
 pub fn decoded_bytes_max(body_bytes: usize, limits: &IngestLimits) -> usize {
     body_bytes.saturating_mul(GROWTH_MAX).min(limits.request_bytes_max).max(DECODED_BYTES_MIN)
 }
 
-/// Decodes a compressed request.
+/// Decodes a compressed request of which no series is known, as far as anybody says.
 ///
 /// # Errors
 /// A body that is not Snappy, too large, or not a `WriteRequest`: nothing of it is to be stored.
@@ -36,72 +42,69 @@ pub fn decode(
     limits: &IngestLimits,
     bounds: TimeBounds,
 ) -> Result<Decoded, DecodeError> {
-    decode_plain(tenant, snappy::decompress(body, limits.request_bytes_max)?, limits, bounds)
+    decode_for(tenant, body, limits, bounds, &Arc::default(), &recognise_none)
 }
 
-/// Decodes a decompressed request.
+/// Decodes a compressed request for a store that may know its series.
+///
+/// # Errors
+/// A body that is not Snappy, too large, or not a `WriteRequest`: nothing of it is to be stored.
+pub fn decode_for(
+    tenant: TenantId,
+    body: &[u8],
+    limits: &IngestLimits,
+    bounds: TimeBounds,
+    arenas: &Arc<ArenaPool>,
+    recognise: Recognise<'_>,
+) -> Result<Decoded, DecodeError> {
+    let plain = snappy::decompress(body, limits.request_bytes_max, arenas)?;
+    decode_arena(tenant, plain, limits, bounds, recognise)
+}
+
+/// Decodes a decompressed request of which no series is known, as far as anybody says.
 ///
 /// # Errors
 /// The body is not a `WriteRequest`.
 pub fn decode_plain(
     tenant: TenantId,
-    mut body: Vec<u8>,
+    body: Vec<u8>,
     limits: &IngestLimits,
     bounds: TimeBounds,
 ) -> Result<Decoded, DecodeError> {
-    let mut assembly = Assembly::new(tenant, limits, bounds, decoded_bytes_max(body.len(), limits));
-    let mut extra = Vec::new();
-    walk(&body, &mut assembly, &mut extra).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    body.reserve_exact(extra.len());
-    body.extend_from_slice(&extra);
-    Ok(assembly.finish(body))
+    decode_arena(tenant, body.into(), limits, bounds, &recognise_none)
 }
 
-fn walk(body: &[u8], assembly: &mut Assembly<'_>, extra: &mut Vec<u8>) -> Result<(), WireError> {
+fn decode_arena(
+    tenant: TenantId,
+    mut body: Arena,
+    limits: &IngestLimits,
+    bounds: TimeBounds,
+    recognise: Recognise<'_>,
+) -> Result<Decoded, DecodeError> {
+    let bytes_max = decoded_bytes_max(body.len(), limits);
+    let mut assembly = Assembly::new(tenant, &body, limits, bounds, bytes_max, recognise);
+    assembly.expect_series(body.len() / SERIES_BYTES);
+    walk(&body, &mut assembly).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    let (mut decoded, extra) = assembly.finish();
+    body.reserve_exact(extra.len());
+    body.extend_from_slice(&extra);
+    decoded.batch.arena = body;
+    Ok(decoded)
+}
+
+fn walk<'a>(body: &'a [u8], assembly: &mut Assembly<'a>) -> Result<(), WireError> {
     let mut entries = Entries::new(body);
-    let mut labels = Vec::new();
     while let Some(entry) = entries.next_entry()? {
         match entry {
-            Entry::Series(series) => read_series(series, body.len(), assembly, &mut labels, extra)?,
+            Entry::Series(series) => {
+                let parts = series.read(|timestamp_ms, value| assembly.push_sample(timestamp_ms, value))?;
+                assembly.end_parts(&parts);
+            }
             Entry::Metadata(m) => assembly.push_metadata(m.family, MetadataKind::from_number(m.kind), m.help, m.unit),
         }
     }
-    Ok(())
-}
-
-fn read_series<'a>(
-    series: Series<'a>,
-    body_bytes: usize,
-    assembly: &mut Assembly<'_>,
-    labels: &mut Vec<(&'a [u8], &'a [u8])>,
-    extra: &mut Vec<u8>,
-) -> Result<(), WireError> {
-    let parts = series.read(|timestamp_ms, value| assembly.push_sample(timestamp_ms, value))?;
-    assembly.exemplars_ignored += parts.exemplars;
-    if parts.histograms > 0 {
-        let text = "native histograms are not supported yet";
-        assembly.refused.add(Reason::Histogram, parts.histograms, || text.to_owned());
-    }
-    if parts.contiguous && is_canonical(parts.labels) {
-        assembly.end_canonical(parts.labels, parts.labels_offset..parts.labels_offset + parts.labels.len());
-        return Ok(());
-    }
-    labels.clear();
-    let mut fields = LabelFields::new(parts.labels);
-    let mut count = 0;
-    while let Some(label) = fields.next_label()? {
-        count += 1;
-        // Empty ones do not count, but a label of two bytes must not take 32 of memory without end.
-        if count <= RAW_LABELS_MAX {
-            labels.push(label);
-        }
-    }
-    if count > RAW_LABELS_MAX {
-        assembly.refuse(Reason::LabelLimit, || format!("{count} labels, at most {RAW_LABELS_MAX} are looked at"));
-    } else {
-        assembly.end_raw(labels, extra, body_bytes);
-    }
-    Ok(())
+    assembly.settle();
+    assembly.fault.take().map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

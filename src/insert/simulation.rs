@@ -222,11 +222,7 @@ pub(super) fn batch(first: usize, count: usize, time_ms: i64) -> WriteBatch {
         batch
             .samples
             .extend((0..samples).map(|n| Sample { timestamp_ms: time_ms + offset + n as i64, value: n as f64 }));
-        batch.series.push(WriteSeries {
-            id: labels.id(),
-            labels: at..batch.arena.len(),
-            samples: from..batch.samples.len(),
-        });
+        batch.series.push(WriteSeries::new(labels.id(), at..batch.arena.len(), from..batch.samples.len()));
     }
     let entry = MetadataEntry { kind: MetadataKind::Counter, help: "h".to_owned(), unit: String::new() };
     batch.metadata.push(FamilyMetadata { family: format!("family_{first}"), entry });

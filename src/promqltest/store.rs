@@ -74,11 +74,11 @@ fn add(batch: &mut WriteBatch, series: &SeriesDescription, interval_ms: i64) {
         return;
     }
     batch.arena.extend_from_slice(series.labels.as_bytes());
-    batch.series.push(WriteSeries {
-        id: series.labels.id(),
-        labels: first_byte..batch.arena.len(),
-        samples: first_sample..batch.samples.len(),
-    });
+    batch.series.push(WriteSeries::new(
+        series.labels.id(),
+        first_byte..batch.arena.len(),
+        first_sample..batch.samples.len(),
+    ));
 }
 
 /// A folder of its own that is removed in the end.

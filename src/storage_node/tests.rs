@@ -76,7 +76,7 @@ fn batch(series: &[(&str, Vec<Sample>)]) -> WriteBatch {
         batch.arena.extend_from_slice(labels.as_bytes());
         batch.samples.extend_from_slice(samples);
         let (labels_at, samples_at) = (labels_at..batch.arena.len(), samples_at..batch.samples.len());
-        batch.series.push(WriteSeries { id: labels.id(), labels: labels_at, samples: samples_at });
+        batch.series.push(WriteSeries::new(labels.id(), labels_at, samples_at));
     }
     batch
 }

@@ -1,5 +1,9 @@
 //! What a write hands to the store: normalised series and their samples, in memory that the request already owns.
 
+mod arena;
+
+pub use arena::{Arena, ArenaPool};
+
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -9,12 +13,14 @@ use crate::model::tenant::TenantId;
 
 /// A decoded, validated request. Building one allocates nothing per label or per sample: label bytes lie in the
 /// request's own body, samples in one vector.
+///
+/// Label bytes are validated unless the series has a [hint](WriteSeries::hint).
 #[derive(Debug, Default, Clone)]
 pub struct WriteBatch {
     /// Whose it is.
     pub tenant: TenantId,
     /// Holds the canonical label bytes of all series (among other bytes).
-    pub arena: Vec<u8>,
+    pub arena: Arena,
     /// The series; the same one may come more than once.
     pub series: Vec<WriteSeries>,
     /// The samples of all series, in any order of time.
@@ -45,6 +51,9 @@ impl WriteBatch {
     }
 }
 
+/// The [`WriteSeries::hint`] of a series that the store was not asked for, or does not know.
+pub const NO_HINT: u32 = u32::MAX;
+
 /// One series of a [`WriteBatch`].
 #[derive(Debug, Clone)]
 pub struct WriteSeries {
@@ -54,6 +63,19 @@ pub struct WriteSeries {
     pub labels: Range<usize>,
     /// Which of the samples are its own.
     pub samples: Range<usize>,
+    /// Where the store found the series when [`Db::recognise`](crate::db::Db::recognise) was asked; [`NO_HINT`]: it did not.
+    ///
+    /// A hint may be out of date by the time it is used, so the store compares the id that it finds there. The label bytes
+    /// beside a hint were not looked at beyond their hash, which is not one that withstands an adversary: only the labels that
+    /// the store already holds for the series are to be kept, written or handed out.
+    pub hint: u32,
+}
+
+impl WriteSeries {
+    /// A series that the store has not been asked for.
+    pub fn new(id: SeriesId, labels: Range<usize>, samples: Range<usize>) -> Self {
+        WriteSeries { id, labels, samples, hint: NO_HINT }
+    }
 }
 
 /// Type, help and unit of a metric family. Texts are bounded by the ingest limits.

@@ -34,7 +34,7 @@ fn batches(series_per_batch: usize) -> Vec<WriteBatch> {
             batch.arena.extend_from_slice(labels.as_bytes());
             let at = batch.samples.len();
             batch.samples.push(Sample { timestamp_ms: START_MS, value: 0.0 });
-            batch.series.push(WriteSeries { id: labels.id(), labels: from..batch.arena.len(), samples: at..at + 1 });
+            batch.series.push(WriteSeries::new(labels.id(), from..batch.arena.len(), at..at + 1));
         }
         batches.push(batch);
     }

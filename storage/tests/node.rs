@@ -98,7 +98,7 @@ fn batches_that_contradict_themselves_are_refused_whole() {
             let bytes = b"\x0a\x01?".to_vec();
             batch.series[1].id = SeriesId::of(&bytes);
             batch.series[1].labels = 0..bytes.len();
-            batch.arena = bytes;
+            batch.arena = bytes.into();
             batch.series.remove(0);
         },
     ];

@@ -119,7 +119,10 @@ fn what_a_text_decodes_to_is_bounded_whatever_it_holds() {
         let decoded = decode(TenantId::default(), text.as_bytes(), &limits, bounds, TextOptions::default());
         let batch = &decoded.batch;
         let metadata: usize = batch.metadata.iter().map(|m| 120 + m.family.len() + m.entry.help.len()).sum();
-        let held = batch.arena.len() + batch.samples.len() * 16 + batch.series.len() * 48 + metadata;
+        let held = batch.arena.len()
+            + batch.samples.len() * 16
+            + batch.series.len() * size_of::<marigram_storage::write::WriteSeries>()
+            + metadata;
         assert!(held <= decoded_bytes_max(text.len(), &limits), "{:?}: {held}", &text[..20]);
     }
 }

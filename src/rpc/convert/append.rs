@@ -286,7 +286,7 @@ fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Resul
                 return Err(Malformed::new("a series has no metric name"));
             }
         }
-        batch.series.push(WriteSeries { id, labels, samples });
+        batch.series.push(WriteSeries::new(id, labels, samples));
     }
     Ok(())
 }

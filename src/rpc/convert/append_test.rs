@@ -34,11 +34,7 @@ fn batch(series: &[(String, Vec<(i64, u64)>)], metadata: Vec<FamilyMetadata>) ->
         let (labels_at, samples_at) = (batch.arena.len(), batch.samples.len());
         batch.arena.extend_from_slice(labels.as_bytes());
         batch.samples.extend(samples.iter().map(|(t, v)| Sample { timestamp_ms: *t, value: f64::from_bits(*v) }));
-        batch.series.push(WriteSeries {
-            id: labels.id(),
-            labels: labels_at..batch.arena.len(),
-            samples: samples_at..batch.samples.len(),
-        });
+        batch.series.push(WriteSeries::new(labels.id(), labels_at..batch.arena.len(), samples_at..batch.samples.len()));
     }
     batch
 }

@@ -12,6 +12,7 @@ mod labels;
 mod named;
 mod prepare;
 mod publication;
+mod recognise;
 mod recover;
 mod replay;
 mod seal;

@@ -48,7 +48,7 @@ pub fn batch(tenant: &str, samples: &[(&str, i64, f64)]) -> WriteBatch {
         batch.arena.extend_from_slice(labels.as_bytes());
         let at = batch.samples.len();
         batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value });
-        batch.series.push(WriteSeries { id: labels.id(), labels: from..batch.arena.len(), samples: at..at + 1 });
+        batch.series.push(WriteSeries::new(labels.id(), from..batch.arena.len(), at..at + 1));
     }
     batch
 }
