@@ -17,7 +17,7 @@ use crate::model::labels::{Labels, SeriesId, check_canonical};
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
 use crate::wal::record::{RecordWriter, SeriesNames};
-use crate::write::{WriteBatch, WriteSeries};
+use crate::write::{NO_HINT, WriteBatch, WriteSeries};
 
 /// Samples of one series, in the order of the batch, that go to one partition.
 #[derive(Clone, Copy)]
@@ -66,7 +66,8 @@ impl Db {
         let index = head.lookup();
         let mut guess = 0u32;
         let find = |series: &WriteSeries| {
-            let dense = index.find_near(series.id, guess);
+            let near = if series.hint == NO_HINT { guess } else { series.hint };
+            let dense = index.find_near(series.id, near);
             guess = dense.unwrap_or(guess).wrapping_add(1);
             dense
         };
@@ -183,7 +184,9 @@ impl Prepared {
 
     /// Adds the name of a run's series.
     pub(super) fn name(&self, run: &Run, names: &mut SeriesNames) {
-        let sent = self.batch.series.get(run.series as usize).and_then(|s| self.batch.arena.get(s.labels.clone()));
+        // The bytes beside a hint were hashed and not looked at: then the head's own labels are written.
+        let sent = self.batch.series.get(run.series as usize).filter(|series| series.hint == NO_HINT);
+        let sent = sent.and_then(|series| self.batch.arena.get(series.labels.clone()));
         match sent.filter(|labels| !labels.is_empty()) {
             Some(labels) => names.push(run.dense, labels),
             None => {

@@ -12,9 +12,12 @@ impl Db {
     /// others away. Waits for nothing but a series that is being registered.
     pub fn recognise(&self, tenant: &TenantId, series: &mut [WriteSeries]) {
         let head = self.head.tenant(tenant);
-        let index = head.as_ref().map(|head| head.index());
+        let index = head.as_ref().map(|head| head.lookup());
+        let mut guess = 0u32;
         for series in series {
-            series.hint = index.as_ref().and_then(|index| index.find(series.id)).unwrap_or(NO_HINT);
+            let dense = index.as_ref().and_then(|index| index.find_near(series.id, guess));
+            guess = dense.unwrap_or(guess).wrapping_add(1);
+            series.hint = dense.unwrap_or(NO_HINT);
         }
     }
 }
