@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use marigram_storage::Result;
-use marigram_storage::db::Db;
+use marigram_storage::db::{Db, WalFsync};
 use marigram_storage::env::Clock;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::write::{WriteBatch, WriteSeries};
@@ -29,6 +29,7 @@ struct Single {
 /// Starts the threads.
 pub(crate) fn start(background: &mut Background) -> Result<(), String> {
     background.spawn("store", keep_store)?;
+    sync_log(background)?;
     if background.app().settings.self_scrape_interval.is_some() {
         let instance = background.http_addr().to_string();
         background.spawn("self-scrape", move |app, stop| keep_scraping(app, stop, &instance))?;
@@ -92,6 +93,19 @@ pub(crate) fn maintain(app: &App, db: &Db, stop: &StopFlag) {
         }
         app.check_poison();
     }
+}
+
+/// Starts a thread that syncs the log, where writes do not wait for that.
+pub(crate) fn sync_log(background: &mut Background) -> Result<(), String> {
+    let WalFsync::Interval(interval) = background.app().settings.store.wal_fsync else { return Ok(()) };
+    background.spawn("wal-fsync", move |app, stop| {
+        while !stop.wait(interval) {
+            if let Some(Err(error)) = app.store().map(|db| db.sync_log()) {
+                tracing::error!(%error, "the write-ahead log was not synced");
+            }
+            app.check_poison();
+        }
+    })
 }
 
 fn keep_scraping(app: &App, stop: &StopFlag, instance: &str) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use marigram_storage::db::WalFsync;
 
 use super::units::{parse_bytes, parse_duration};
 
@@ -284,9 +285,22 @@ pub struct StoreArgs {
     #[arg(long, env = "MARIGRAM_MAX_TENANTS", value_name = "N", default_value_t = 1000)]
     pub max_tenants: usize,
 
+    /// When the write-ahead log is fsynced: always, before a write is answered; or at an interval such as 1s, and a loss of power then costs what was acknowledged since.
+    #[arg(long, env = "MARIGRAM_WAL_FSYNC", value_name = "always|DURATION", default_value = "always", value_parser = parse_wal_fsync)]
+    pub wal_fsync: WalFsync,
+
     /// Free space below which writes are answered 503 while queries go on.
     #[arg(long, env = "MARIGRAM_DISK_RESERVE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_bytes)]
     pub disk_reserve: u64,
+}
+
+/// `always`, or an interval.
+fn parse_wal_fsync(text: &str) -> Result<WalFsync, String> {
+    match parse_duration(text) {
+        _ if text == "always" => Ok(WalFsync::BeforeAnswer),
+        Ok(interval) if !interval.is_zero() => Ok(WalFsync::Interval(interval)),
+        _ => Err(format!("{text:?} is neither `always` nor an interval such as 1s")),
+    }
 }
 
 /// What a wrong command line is told: one line.

@@ -324,6 +324,7 @@ fn store(store: StoreArgs, retention_ms: i64) -> Result<DbOptions, SettingsError
         tenants_max: at_least_one("max-tenants", store.max_tenants)?,
         disk_reserve_bytes: store.disk_reserve,
         accept_loss: store.accept_loss,
+        wal_fsync: store.wal_fsync,
         ..DbOptions::default()
     })
 }

@@ -6,6 +6,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use marigram_storage::db::ReplayState;
+
 use super::answer;
 use super::error::ApiError;
 use crate::app::App;
@@ -63,6 +65,19 @@ pub async fn cluster(State(app): State<Arc<App>>) -> Result<Response, ApiError> 
         Ok(Some(status)) => Ok(answer::fixed(&status.to_string())),
         _ => Err(ApiError::unavailable("the role has not started yet")),
     }
+}
+
+/// `/api/v1/status/walreplay`: also while the log is being replayed.
+pub async fn wal_replay(State(app): State<Arc<App>>) -> Response {
+    let so_far = app.settings.store.replay.so_far();
+    let state = match so_far.state {
+        ReplayState::Waiting => "waiting",
+        ReplayState::InProgress => "in progress",
+        ReplayState::Done => "done",
+    };
+    let progress =
+        serde_json::json!({"min": so_far.first, "max": so_far.last, "current": so_far.current, "state": state});
+    answer::fixed(&progress.to_string())
 }
 
 /// `/metrics`

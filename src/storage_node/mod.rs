@@ -22,7 +22,7 @@ use crate::app::{App, Event, Failure};
 use crate::background::{Background, StopFlag};
 use crate::rpc::server::{self, Rpc};
 use crate::run;
-use crate::single::maintain;
+use crate::single::{maintain, sync_log};
 use node::{NodeService, StorageNode};
 
 /// How long running calls may take to end when the server stops.
@@ -46,6 +46,7 @@ pub(crate) fn start(background: &mut Background) -> Result<(), String> {
     let runtime = background.runtime().clone();
     runtime.block_on(health.set_service_status("", ServingStatus::NotServing));
     let serving = runtime.spawn(server::serve(rpc, listener, health.clone()));
+    sync_log(background)?;
     background.spawn("store", move |app, stop| {
         keep_store(app, &node, stop, || runtime.block_on(health.set_service_status("", ServingStatus::Serving)));
         if runtime.block_on(async { tokio::time::timeout(FINISH_TIMEOUT, serving).await }).is_err() {

@@ -17,6 +17,7 @@ mod format;
 pub mod fuzzing;
 pub mod head;
 pub mod index;
+mod low_priority;
 pub mod model;
 pub mod node;
 mod rooms;

@@ -284,7 +284,7 @@ impl Db {
         }
         let written = match self.options.wal_fsync {
             WalFsync::BeforeAnswer => writer.wal.commit(&mut writer.records),
-            WalFsync::Interval => writer.wal.write(&mut writer.records),
+            WalFsync::Interval(_) => writer.wal.write(&mut writer.records),
         };
         let written = self.poison_on_error(written)?;
         writer.unchecked_bytes += written;

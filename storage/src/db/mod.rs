@@ -11,6 +11,7 @@ mod drop_mark;
 mod labels;
 mod named;
 mod prepare;
+mod progress;
 mod publication;
 mod recognise;
 mod recover;
@@ -22,6 +23,7 @@ mod stats;
 pub use cover::{SealedBlock, Unshipped};
 pub use damage::Damage;
 pub(crate) use drop_mark::FILE as DROP_MARK_FILE;
+pub use progress::{ReplayProgress, ReplayState, ReplayedSoFar};
 pub use stats::DbStats;
 
 use std::any::Any;
@@ -29,6 +31,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -50,8 +53,9 @@ pub enum WalFsync {
     /// Before a write is answered: what was acknowledged survives the loss of power.
     #[default]
     BeforeAnswer,
-    /// Whenever [`Db::sync_log`] is called: the loss of power costs what was acknowledged since.
-    Interval,
+    /// Whenever [`Db::sync_log`] is called, which somebody does at this interval: the loss of power costs what was
+    /// acknowledged since.
+    Interval(Duration),
 }
 
 /// How a store behaves.
@@ -75,6 +79,8 @@ pub struct DbOptions {
     pub spill_page_bytes: usize,
     /// Answer for ranges whose samples are lost, from now on.
     pub accept_loss: bool,
+    /// Told how far the replay of the log is.
+    pub replay: Arc<ReplayProgress>,
 }
 
 impl Default for DbOptions {
@@ -89,6 +95,7 @@ impl Default for DbOptions {
             wal_fsync: WalFsync::BeforeAnswer,
             spill_page_bytes: 1 << 20,
             accept_loss: false,
+            replay: Arc::default(),
         }
     }
 }
@@ -198,6 +205,17 @@ impl Db {
     /// What is lost and known to be.
     pub fn damage(&self) -> Vec<Damage> {
         self.damage.lock().clone()
+    }
+}
+
+/// What was written and not yet synced, under [`WalFsync::Interval`], is not left to chance.
+impl Drop for Db {
+    fn drop(&mut self) {
+        if self.poison.get().is_none()
+            && let Err(error) = self.writer.get_mut().wal.sync()
+        {
+            tracing::error!(%error, "the end of the write-ahead log could not be synced");
+        }
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     let head = Head::default();
     let sealed = blocks.iter().flat_map(|b| &b.meta().sources).filter_map(|source| source.parse().ok()).collect();
     let Replayed { partitions_of, orphans, orphan_range } =
-        replay::replay(&env, &head, &sealed, &found.segments, &spill_dir(&env, &paths, &options))?;
+        replay::replay(&env, &head, &sealed, &found.segments, &spill_dir(&env, &paths, &options), &options.replay)?;
     if orphans > 0 {
         let what = format!("{orphans} samples in the write-ahead log whose series are not named");
         let (start_ms, end_ms) = (orphan_range.start_ms, orphan_range.end_ms);
@@ -87,6 +87,7 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     *db.drop_mark_ms.lock() = drop_mark_ms;
     db.write_metadata(&mut db.writer.lock())?;
     db.forget_sealed()?;
+    db.options.replay.end();
     Ok(db)
 }
 

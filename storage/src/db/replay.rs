@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use hashbrown::HashMap;
 
+use super::ReplayProgress;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::head::{Head, Partition, PartitionId, PartitionKind, SpillDir};
@@ -55,7 +56,10 @@ pub(super) fn replay(
     sealed: &HashSet<PartitionId>,
     segments: &[Segment],
     spill: &SpillDir,
+    progress: &ReplayProgress,
 ) -> Result<Replayed> {
+    let number = |segment: Option<&Segment>| segment.map_or(0, |segment| segment.number);
+    progress.begin(number(segments.first()), number(segments.last()));
     let now_ms = env.clock.now_ms();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let appenders = cores.saturating_sub(1).clamp(1, APPENDERS_MAX);
@@ -80,7 +84,10 @@ pub(super) fn replay(
             references: HashMap::new(),
             replayed: Replayed { partitions_of: BTreeMap::new(), orphans: 0, orphan_range: TimeRange::EMPTY },
         };
-        segments.iter().try_for_each(|segment| replay.segment(segment))?;
+        for segment in segments {
+            progress.at(segment.number);
+            replay.segment(segment)?;
+        }
         Ok(replay.replayed)
     })
 }

@@ -15,6 +15,7 @@ use crate::compact::retention::{RetentionChoice, plan_retention};
 use crate::env::Clock;
 use crate::error::Result;
 use crate::head::{Partition, PartitionKind};
+use crate::low_priority::at_low_priority;
 use crate::model::tenant::TenantId;
 use crate::model::time::{TimeRange, WINDOW_GRACE_MS, WINDOW_MS};
 use crate::select::SeriesDecoder;
@@ -56,7 +57,7 @@ impl Db {
         let mut outcome = Ok(());
         for partition in &partitions {
             if outcome.is_ok() {
-                outcome = self.seal_partition(partition);
+                outcome = at_low_priority(|| self.seal_partition(partition));
             }
             if outcome.is_err() {
                 partition.thaw();

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
-use super::series::{Bytes, SeriesState};
+use super::series::{Bytes, SeriesState, first_chunk_samples};
 use super::slab::Slabs;
 use super::spill::{Spill, SpillDir};
 use super::table::{PAGE, SeriesTable};
@@ -92,7 +92,7 @@ impl TenantPart {
     fn new(spill: &SpillDir, name: &str) -> Self {
         let shard = |number| {
             let spill = Spill::new(spill.clone(), format!("{name}-{number}"));
-            let bytes = Bytes { slabs: Slabs::default(), spill, scratch: Vec::new() };
+            let bytes = Bytes { slabs: Slabs::default(), spill, packer: Box::default() };
             RwLock::new(Shard { ids: RoaringBitmap::new(), series: SeriesTable::default(), bytes })
         };
         TenantPart { shards: std::array::from_fn(shard) }
@@ -108,7 +108,7 @@ impl Shard {
             self.ids.insert(dense);
         }
         for sample in samples {
-            series.push(*sample, &mut self.bytes);
+            series.push(*sample, first_chunk_samples(dense), &mut self.bytes);
         }
     }
 

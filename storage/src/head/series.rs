@@ -1,16 +1,20 @@
 //! The samples of one series in one partition, in a cache line.
 //!
 //! 1. Samples in order go to an open chunk: a buffer of the slabs, written by [`crate::chunk::stream`].
-//! 2. A chunk of [`CHUNK_SAMPLES_MAX`] samples goes to the spill, and the buffer back to the slabs.
+//! 2. A full chunk is packed into columns and goes to the spill, and the buffer back to the slabs. Chunks hold
+//!    [`CHUNK_SAMPLES_MAX`] samples, but the first of a series has its own length: series that began together would
+//!    otherwise all be packed at the same moment, and a request that meets it would take ten times as long.
 //! 3. A sample out of order goes to a list beside; a full list is sorted and becomes a chunk of its own. So it costs one
 //!    append and its share of a sort, however old it is.
 //!
 //! Chunks may overlap; the reader joins them.
 
+use std::fmt;
+
 use super::slab::{BUFFER_BYTES_MAX, BufferRef, Slabs};
 use super::spill::{Spill, SpillRef};
-use crate::chunk::CHUNK_SAMPLES_MAX;
 use crate::chunk::stream::{self, StreamTimes, VALUE_BYTES_MAX, ValueState};
+use crate::chunk::{CHUNK_SAMPLES_MAX, Effort, ValueEncoder, decode, encode_chunk};
 use crate::format::varint::{push_uvarint, zigzag};
 use crate::model::sample::{Sample, join_in_place};
 use crate::model::time::TimeRange;
@@ -18,6 +22,8 @@ use crate::select::EncodedChunk;
 
 const _: () = assert!(CHUNK_SAMPLES_MAX <= u8::MAX as usize && CHUNK_SAMPLES_MAX * VALUE_BYTES_MAX <= BUFFER_BYTES_MAX);
 const _: () = assert!(size_of::<SeriesState>() == 64);
+/// Below, a chunk packs badly.
+const FIRST_CHUNK_SAMPLES_MIN: u8 = 32;
 
 /// A series. Its bytes lie in the slabs and the spill of its shard.
 #[derive(Debug)]
@@ -59,7 +65,39 @@ pub(super) struct Bytes {
     pub(super) slabs: Slabs,
     pub(super) spill: Spill,
     /// A chunk on its way to the spill.
-    pub(super) scratch: Vec<u8>,
+    pub(super) packer: Box<Packer>,
+}
+
+/// Packs chunks; holds memory that is used again.
+#[derive(Default)]
+pub(super) struct Packer {
+    encoder: ValueEncoder,
+    times: Vec<i64>,
+    values: Vec<f64>,
+    stream: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packer")
+    }
+}
+
+impl Packer {
+    /// The columns that were put into `times` and `values`, as a chunk.
+    fn pack(&mut self) -> &[u8] {
+        self.packed.clear();
+        encode_chunk(&mut self.encoder, &self.times, &self.values, Effort::Sealed, &mut self.packed);
+        &self.packed
+    }
+}
+
+/// How many samples the first chunk of a series holds.
+#[inline]
+pub(super) fn first_chunk_samples(dense: u32) -> u8 {
+    // Neighbours, which come in one request, differ.
+    FIRST_CHUNK_SAMPLES_MIN + (dense % (CHUNK_SAMPLES_MAX as u32 - u32::from(FIRST_CHUNK_SAMPLES_MIN))) as u8
 }
 
 impl Default for SeriesState {
@@ -81,7 +119,7 @@ impl Default for SeriesState {
 impl SeriesState {
     /// Takes a sample, in whatever order.
     #[inline]
-    pub(super) fn push(&mut self, sample: Sample, bytes: &mut Bytes) {
+    pub(super) fn push(&mut self, sample: Sample, first_chunk_samples: u8, bytes: &mut Bytes) {
         if self.count > 0 && sample.timestamp_ms <= self.last_ms {
             return self.push_unordered(sample, bytes);
         }
@@ -102,7 +140,8 @@ impl SeriesState {
         }
         self.len = end as u16;
         self.push_time(sample.timestamp_ms);
-        if usize::from(self.count) == CHUNK_SAMPLES_MAX {
+        let full = if self.newest == SpillRef::default() { first_chunk_samples } else { CHUNK_SAMPLES_MAX as u8 };
+        if self.count >= full {
             self.close(bytes);
         }
     }
@@ -146,17 +185,28 @@ impl SeriesState {
             return;
         }
         join_in_place(&mut more.unordered);
-        bytes.scratch.clear();
-        let (min_ms, max_ms) = encode_sorted(&more.unordered, &mut bytes.scratch);
-        more.unordered.clear();
-        self.newest = bytes.spill.push(self.newest, (min_ms, max_ms), &bytes.scratch);
+        let Bytes { spill, packer, .. } = bytes;
+        packer.times.clear();
+        packer.values.clear();
+        for sample in more.unordered.drain(..) {
+            packer.times.push(sample.timestamp_ms);
+            packer.values.push(sample.value);
+        }
+        let range = packer.times.first().copied().zip(packer.times.last().copied()).unwrap_or_default();
+        self.newest = spill.push(self.newest, range, packer.pack());
     }
 
     fn close(&mut self, bytes: &mut Bytes) {
-        let Bytes { slabs, spill, scratch } = bytes;
-        scratch.clear();
-        self.encode_open(slabs, scratch);
-        self.newest = spill.push(self.newest, (self.first_ms, self.last_ms), scratch);
+        let Bytes { slabs, spill, packer } = bytes;
+        let Packer { times, values, stream, .. } = &mut **packer;
+        (times.clear(), values.clear(), stream.clear());
+        self.encode_open(slabs, stream);
+        let range = (self.first_ms, self.last_ms);
+        self.newest = match decode(&[], stream, times, values) {
+            Ok(()) => spill.push(self.newest, range, packer.pack()),
+            // Not to be expected of a stream that was written here; as it is, it is still whatever it is.
+            Err(_) => spill.push(self.newest, range, stream),
+        };
         slabs.give_back(self.buffer);
         self.buffer = BufferRef::NONE;
         (self.len, self.count) = (0, 0);
@@ -291,10 +341,10 @@ mod tests {
             samples.extend(pairs.iter().map(|&(timestamp_ms, bits)| Sample { timestamp_ms, value: f64::from_bits(bits) }));
             let temp = tempfile::tempdir().unwrap();
             let dir = SpillDir { disk: Arc::new(RealDisk), dir: temp.path().to_owned(), page_bytes: 700 };
-            let mut bytes = Bytes { slabs: Slabs::default(), spill: Spill::new(dir, "p".into()), scratch: Vec::new() };
+            let mut bytes = Bytes { slabs: Slabs::default(), spill: Spill::new(dir, "p".into()), packer: Box::default() };
             let mut series = SeriesState::default();
             for sample in &samples {
-                series.push(*sample, &mut bytes);
+                series.push(*sample, 40, &mut bytes);
             }
             join_in_place(&mut samples);
             let mut decoder = SeriesDecoder::default();
