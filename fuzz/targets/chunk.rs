@@ -1,21 +1,46 @@
-//! A chunk that decodes is one that a builder could have made: encoding its samples again gives the same samples.
+//! Whatever decodes, as a chunk or as a column, is samples that encode and decode again to the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use marigram_storage::chunk::{ChunkBuilder, decode};
+use marigram_storage::chunk::{
+    COLUMN_SAMPLES_MAX, Effort, ValueEncoder, decode, decode_times, decode_values, encode_chunk, encode_times,
+};
 
-fuzz_target!(|bytes: &[u8]| {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    if decode(bytes, &mut times, &mut values).is_err() {
-        return;
-    }
-    let mut builder = ChunkBuilder::default();
-    for (time, value) in times.iter().zip(&values) {
-        builder.push(*time, *value);
-    }
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn again(times: &[i64], values: &[f64]) {
+    let mut bytes = Vec::new();
+    encode_chunk(&mut ValueEncoder::new(), times, values, Effort::Cold, &mut bytes);
     let (mut again_times, mut again_values) = (Vec::new(), Vec::new());
-    decode(&builder.encode(), &mut again_times, &mut again_values).unwrap();
+    decode(&[], &bytes, &mut again_times, &mut again_values).unwrap();
     assert_eq!(again_times, times);
-    let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&again_values), bits(&values));
+    assert_eq!(bits(&again_values), bits(values));
+}
+
+// The first two bytes split the rest into a times column and a chunk or values column, and are its count.
+fuzz_target!(|bytes: &[u8]| {
+    let Some((head, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let number = usize::from(u16::from_le_bytes(*head));
+    let (times_column, chunk) = rest.split_at(number % (rest.len() + 1));
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    if decode(times_column, chunk, &mut times, &mut values).is_ok() {
+        assert_eq!(times.len(), values.len());
+        again(&times, &values);
+    }
+    times.clear();
+    if decode_times(times_column, &mut times).is_ok() {
+        assert!(times.is_sorted_by(|a, b| a < b) && times.len() <= COLUMN_SAMPLES_MAX);
+        let (mut column, mut again_times) = (Vec::new(), Vec::new());
+        encode_times(&times, &mut column);
+        decode_times(&column, &mut again_times).unwrap();
+        assert_eq!(again_times, times);
+    }
+    values.clear();
+    let count = number % (COLUMN_SAMPLES_MAX + 2);
+    if decode_values(chunk, count, &mut values).is_ok() {
+        assert_eq!(values.len(), count);
+        again(&(0..count as i64).collect::<Vec<_>>(), &values);
+    }
 });

@@ -2,22 +2,94 @@
 
 mod bits;
 mod builder;
+mod column;
+#[cfg(test)]
+mod tests;
 mod xor;
 
 pub use builder::ChunkBuilder;
+pub use column::values::{Effort, ValueEncoder};
 
 use crate::error::{Error, Result};
+use crate::format::varint::{push_uvarint, take_uvarint};
 
-/// A chunk is cut when it holds this many samples.
+/// A chunk in the head is cut when it holds this many samples.
 pub const CHUNK_SAMPLES_MAX: usize = 128;
+/// No chunk and no column holds more samples; decoders refuse more, which bounds their memory.
+pub const COLUMN_SAMPLES_MAX: usize = 8192;
 
-/// Kind tag of a chunk of floats.
+/// Kind tag of a chunk of floats that holds its timestamps, values as XOR.
 const KIND_FLOAT_XOR: u8 = 1;
+/// Kind tag of a chunk of floats that holds a times column and a values column.
+const KIND_FLOAT_COLUMNS: u8 = 3;
+/// Kind tag of a chunk of floats that holds a values column only.
+const KIND_FLOAT_VALUES: u8 = 4;
+
+/// Appends a times column: 1 to [`COLUMN_SAMPLES_MAX`] timestamps (ms), strictly ascending.
+pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
+    column::times::encode(times, out);
+}
+
+/// Appends the timestamps (ms) of a times column, strictly ascending.
+///
+/// # Errors
+/// [`Error::Corrupt`] on bytes that [`encode_times`] does not make; `times` may then hold a part.
+pub fn decode_times(bytes: &[u8], times: &mut Vec<i64>) -> Result<()> {
+    column::times::decode(bytes, times)
+        .map(drop)
+        .ok_or_else(|| Error::corrupt("times column", "its bytes do not decode"))
+}
+
+/// Appends the `count` values of a values column.
+///
+/// # Errors
+/// [`Error::Corrupt`] on bytes that [`ValueEncoder::encode`] does not make of `count` values; `values` may then hold a part.
+pub fn decode_values(bytes: &[u8], count: usize, values: &mut Vec<f64>) -> Result<()> {
+    column::values::decode(bytes, count, values)
+        .ok_or_else(|| Error::corrupt("values column", "its bytes do not decode"))
+}
+
+/// Appends a chunk that holds both of its columns, of equal length.
+pub fn encode_chunk(encoder: &mut ValueEncoder, times: &[i64], values: &[f64], effort: Effort, out: &mut Vec<u8>) {
+    debug_assert_eq!(times.len(), values.len());
+    out.push(KIND_FLOAT_COLUMNS);
+    let mut column = Vec::with_capacity(32);
+    encode_times(times, &mut column);
+    push_uvarint(out, column.len() as u64);
+    out.extend_from_slice(&column);
+    encoder.encode(values, effort, out);
+}
+
+/// Appends a chunk that holds its values only; whoever reads it needs its times column too.
+pub fn encode_values_chunk(encoder: &mut ValueEncoder, values: &[f64], effort: Effort, out: &mut Vec<u8>) {
+    out.push(KIND_FLOAT_VALUES);
+    encoder.encode(values, effort, out);
+}
 
 /// Appends the samples of an encoded chunk to the two columns; timestamps are strictly ascending.
 ///
+/// `times_column` is the chunk's times column where it does not hold its own, otherwise it is not looked at.
+///
 /// # Errors
-/// [`Error::Corrupt`] on bytes that no builder makes; reads never leave `bytes`, and the columns may then hold a part.
-pub fn decode(bytes: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<()> {
-    xor::decode(bytes, times, values).ok_or_else(|| Error::corrupt("chunk", "its bytes do not decode"))
+/// [`Error::Corrupt`] on bytes that no encoder makes; reads never leave the bytes, and the columns may then hold a part.
+pub fn decode(times_column: &[u8], bytes: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<()> {
+    decode_any(times_column, bytes, times, values).ok_or_else(|| Error::corrupt("chunk", "its bytes do not decode"))
+}
+
+fn decode_any(times_column: &[u8], bytes: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Option<()> {
+    let (&kind, mut rest) = bytes.split_first()?;
+    match kind {
+        KIND_FLOAT_XOR => xor::decode(bytes, times, values),
+        KIND_FLOAT_COLUMNS => {
+            let length = usize::try_from(take_uvarint(&mut rest)?).ok()?;
+            let (own_times, own_values) = rest.split_at_checked(length)?;
+            let count = column::times::decode(own_times, times)?;
+            column::values::decode(own_values, count, values)
+        }
+        KIND_FLOAT_VALUES => {
+            let count = column::times::decode(times_column, times)?;
+            column::values::decode(rest, count, values)
+        }
+        _ => None,
+    }
 }

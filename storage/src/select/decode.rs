@@ -38,7 +38,7 @@ impl SeriesDecoder {
         let (mut decoded, mut moved) = (0, 0);
         for chunk in chunks.iter().filter(|c| range.overlaps(TimeRange { start_ms: c.min_ms, end_ms: c.max_ms })) {
             let before = self.times.len();
-            chunk::decode(&chunk.bytes, &mut self.times, &mut self.values)?;
+            chunk::decode(&[], &chunk.bytes, &mut self.times, &mut self.values)?;
             decoded += self.times.len() - before;
             if let (Some(last), Some(first)) = (before.checked_sub(1).map(|i| self.times[i]), self.times.get(before))
                 && *first <= last
@@ -82,7 +82,7 @@ impl SeriesDecoder {
         self.times.clear();
         self.values.clear();
         for chunk in chunks.iter().filter(|c| range.overlaps(TimeRange { start_ms: c.min_ms, end_ms: c.max_ms })) {
-            chunk::decode(&chunk.bytes, &mut self.times, &mut self.values)?;
+            chunk::decode(&[], &chunk.bytes, &mut self.times, &mut self.values)?;
         }
         let mut samples: Vec<Sample> =
             self.times.iter().zip(&self.values).map(|(&timestamp_ms, &value)| Sample { timestamp_ms, value }).collect();
@@ -162,7 +162,7 @@ mod tests {
         let mut decoder = SeriesDecoder::default();
         for chunk in &chunks {
             let before = decoder.times.len();
-            chunk::decode(&chunk.bytes, &mut decoder.times, &mut decoder.values).unwrap();
+            chunk::decode(&[], &chunk.bytes, &mut decoder.times, &mut decoder.values).unwrap();
             if before > 0 && decoder.times[before] <= decoder.times[before - 1] {
                 moved += decoder.join_from(before);
             }

@@ -1,0 +1,17 @@
+//! Columns of a chunk: timestamps and values, each a run of bytes of its own. `docs/format/chunk.md` has the bytes.
+//!
+//! From the outside in: [`times`] and [`values`] turn what they hold into [`integers`]; these choose an order of
+//! differences and become a [`sequence`]; a sequence is one number, sparse, packed at one width ([`packing`]) or coded by
+//! [`classes`] ([`coded`], [`huffman`], [`bitstream`]).
+
+mod bitstream;
+mod classes;
+mod coded;
+mod decimal;
+mod huffman;
+mod integers;
+mod packing;
+mod sequence;
+mod specials;
+pub(super) mod times;
+pub(super) mod values;
