@@ -47,6 +47,16 @@ fn count_bits(count: u32) -> f32 {
     COUNT_BITS.get(count as usize).copied().unwrap_or(f32::MAX)
 }
 
+/// Entropy of symbols that occur so often, in bits.
+pub(super) fn entropy_bits(counts: impl Iterator<Item = u32>) -> f32 {
+    let (mut total, mut bits) = (0, 0.0);
+    for count in counts {
+        total += count;
+        bits -= count_bits(count);
+    }
+    bits + count_bits(total)
+}
+
 /// Bits of the header besides the code lengths, roughly.
 const HEADER_BITS: f32 = 20.0;
 /// Bits of a code length in the header, roughly.
@@ -69,6 +79,11 @@ impl Histogram {
                 self.occurring.push((lower, count));
             }
         }
+    }
+
+    /// How many of the finest classes occur.
+    pub(super) fn classes(&self) -> usize {
+        self.occurring.len()
     }
 
     /// What the numbers would cost in a division; infinite where it has too many classes for one code.

@@ -51,7 +51,7 @@ fn whole(value: f64) -> Option<i64> {
 ///    not decimal.
 /// 3. Scale all by the exponent found. An outlier takes the integer before it.
 pub(super) fn scale_column(values: &[f64], integers: &mut Vec<i64>, outliers: &mut Vec<u32>) -> Option<u32> {
-    let outliers_max = 1 + values.len() / 16;
+    let outliers_max = (values.len() / 4).min(1 + values.len() / 16);
     let mut exponent = 0;
     let mut outlying = 0;
     for &value in values {

@@ -4,7 +4,7 @@
 //!    logarithms of the distances from a middle one.
 //! 2. The first numbers that differences need go ahead, then the sequence.
 
-use super::sequence::{SequenceDecoder, SequenceEncoder};
+use super::sequence::{SequenceDecoder, SequenceEncoder, middle};
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
 
 /// How often differences were taken: 0, 1 or 2.
@@ -26,19 +26,15 @@ fn weight(distance: i64) -> u64 {
 }
 
 /// The order in which the numbers are probably cheapest.
-pub(super) fn cheapest_order(numbers: &[i64]) -> (Order, u64) {
-    let [first, .., last] = numbers else { return (0, 64 << 8) };
+pub(super) fn cheapest_order(numbers: &[i64]) -> Order {
     if numbers.len() < 3 {
-        return (1, 64 << 8);
+        return u8::from(numbers.len() == 2);
     }
-    let centre = numbers[numbers.len() / 2].wrapping_add(numbers[numbers.len() / 3]) / 2;
-    let slope = last.wrapping_sub(*first) / (numbers.len() as i64 - 1);
+    // Middle ones rather than means: a few huge steps must not make the many small ones seem expensive.
+    let centre = middle(numbers.len(), |at| numbers[at]);
+    let usual = middle(numbers.len() - 1, |at| numbers[at + 1].wrapping_sub(numbers[at]));
     let (mut plain, mut once, mut twice) = (0u64, 0u64, 0u64);
-    let mut step = numbers[1].wrapping_sub(*first);
-    // The median step is a better centre than the mean one where a few steps are huge; equal steps cost nothing then.
-    let steps = numbers.len() / 2;
-    let usual = numbers[steps].wrapping_sub(numbers[steps - 1]);
-    let usual = if usual == numbers[1].wrapping_sub(*first) { usual } else { slope };
+    let mut step = numbers[1].wrapping_sub(numbers[0]);
     for pair in numbers.windows(2) {
         let next = pair[1].wrapping_sub(pair[0]);
         plain += weight(pair[1].wrapping_sub(centre));
@@ -46,14 +42,12 @@ pub(super) fn cheapest_order(numbers: &[i64]) -> (Order, u64) {
         twice += weight(next.wrapping_sub(step));
         step = next;
     }
-    let best = plain.min(once).min(twice);
-    let order = match best {
+    match plain.min(once).min(twice) {
         _ if plain == 0 => 0,
-        _ if once == best => 1,
-        _ if plain == best => 0,
+        best if once == best => 1,
+        best if plain == best => 0,
         _ => 2,
-    };
-    (order, best)
+    }
 }
 
 impl IntegerEncoder {

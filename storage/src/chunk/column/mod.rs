@@ -8,6 +8,7 @@ mod bitstream;
 mod classes;
 mod coded;
 mod decimal;
+mod distinct;
 mod huffman;
 mod integers;
 mod packing;

@@ -4,9 +4,13 @@
 //! 2. Sparse: one number that is the rule; the gaps between the exceptions and the exceptions are two sequences.
 //! 3. Otherwise each number is `base + factor * u` (modulo 2^64, `factor` being what all differences have in common), and `u`
 //!    is packed at one width, or coded by classes ([`coded`]), either counted up from the least number or zigzag around
-//!    the middle one.
+//!    the middle one, or it is one of few distinct numbers: these, the most frequent first, and their ranks are two
+//!    sequences.
+//!
+//! A sparse sequence may hold ranked ones, and both may hold simple ones; nothing goes deeper.
 
 use super::coded::{self, Histogram, Plan, Writers};
+use super::distinct::{DISTINCT_MAX, Distinct};
 use super::huffman::Table;
 use super::packing::{pack, packed_bytes, unpack};
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
@@ -18,6 +22,7 @@ const FORM_PACKED: u8 = 2;
 const FORM_CODED_UP: u8 = 3;
 const FORM_CODED_AROUND: u8 = 4;
 const FORM_SPARSE: u8 = 5;
+const FORM_RANKED: u8 = 6;
 /// A factor other than 1 follows the base.
 const FLAG_FACTOR: u8 = 1 << 3;
 /// The base is not 0 and follows.
@@ -27,19 +32,30 @@ const FLAG_BASE: u8 = 1 << 4;
 const CODED_COUNT_MIN: usize = 12;
 /// As many numbers at most are tried as a plain list.
 const LIST_COUNT_MAX: usize = 24;
+/// Offsets below this have classes of their own anyway.
+const RANKED_RANGE_MIN: u64 = 8;
 /// Packed numbers are decoded several times faster than coded ones: this much larger they may be, in 64ths.
 const PACKED_PREFERENCE: usize = 2;
+
+/// What a sequence may be, by what it is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    Any,
+    NotSparse,
+    Simple,
+}
 
 /// Buffers of the encoder, reused.
 #[derive(Default)]
 pub(super) struct SequenceEncoder {
+    distinct: Distinct,
+    ranks: Vec<i64>,
     offsets: Vec<u64>,
     up: Histogram,
     around: Histogram,
     writers: Writers,
     gaps: Vec<i64>,
     exceptions: Vec<i64>,
-    sparse: Vec<u8>,
     part: Vec<u8>,
 }
 
@@ -67,27 +83,28 @@ fn common_factor(offsets: &[u64], or: u64) -> u64 {
     odd << twos
 }
 
-/// A middle number, from a sample of them.
-fn middle(numbers: &[i64]) -> i64 {
+/// A middle one of `count` numbers, from a sample of them. The places follow the golden ratio, so that they keep no step
+/// with whatever repeats in the column.
+pub(super) fn middle(count: usize, number: impl Fn(usize) -> i64) -> i64 {
     let mut sample = [0i64; 15];
-    let step = numbers.len().div_ceil(sample.len());
-    let mut count = 0;
-    for (slot, &number) in sample.iter_mut().zip(numbers.iter().step_by(step.max(1))) {
-        *slot = number;
-        count += 1;
+    if count == 0 {
+        return 0;
     }
-    let sample = &mut sample[..count];
+    for (at, slot) in sample.iter_mut().enumerate() {
+        let fraction = (at as u32).wrapping_mul(0x9e37_79b9);
+        *slot = number((u64::from(fraction) * count as u64 >> 32) as usize);
+    }
     sample.sort_unstable();
-    sample.get(count / 2).copied().unwrap_or(0)
+    sample[sample.len() / 2]
 }
 
 impl SequenceEncoder {
     /// Appends the numbers; nothing for none.
     pub(super) fn encode(&mut self, numbers: &[i64], out: &mut Vec<u8>) {
-        self.encode_form(numbers, true, out);
+        self.encode_form(numbers, Depth::Any, out);
     }
 
-    fn encode_form(&mut self, numbers: &[i64], may_be_sparse: bool, out: &mut Vec<u8>) {
+    fn encode_form(&mut self, numbers: &[i64], depth: Depth, out: &mut Vec<u8>) {
         let Some(&first) = numbers.first() else { return };
         let (mut min, mut max) = (first, first);
         for &number in numbers {
@@ -97,27 +114,21 @@ impl SequenceEncoder {
             push_base(FORM_EQUAL, min, out);
             return;
         }
-        let usual = middle(numbers);
+        let usual = middle(numbers.len(), |at| numbers[at]);
         let exceptions = numbers.iter().filter(|&&number| number != usual).count();
-        if may_be_sparse && 2 * exceptions <= numbers.len() {
-            let mut sparse = std::mem::take(&mut self.sparse);
-            sparse.clear();
-            self.encode_sparse(numbers, usual, &mut sparse);
-            if 8 * exceptions > numbers.len() {
-                // Between a half and an eighth of exceptions, either may be smaller.
-                let start = out.len();
-                self.encode_dense(numbers, min, max, usual, out);
-                if out.len() - start > sparse.len() {
-                    out.truncate(start);
-                    out.extend_from_slice(&sparse);
-                }
-            } else {
-                out.extend_from_slice(&sparse);
-            }
-            self.sparse = sparse;
-            return;
+        // The wider the numbers, the more a shorter sequence of them is worth.
+        let wide = max.wrapping_sub(min) as u64 >> 16 != 0;
+        let worth_a_try = if wide { 4 * exceptions <= 3 * numbers.len() } else { 2 * exceptions <= numbers.len() };
+        if depth > Depth::Any || !worth_a_try {
+            return self.encode_dense(numbers, min, max, usual, depth, out);
         }
-        self.encode_dense(numbers, min, max, usual, out);
+        let start = out.len();
+        self.encode_sparse(numbers, usual, out);
+        if 8 * exceptions > numbers.len() {
+            let made = out.len();
+            self.encode_dense(numbers, min, max, usual, depth, out);
+            keep_shorter(start, made, out);
+        }
     }
 
     fn encode_sparse(&mut self, numbers: &[i64], usual: i64, out: &mut Vec<u8>) {
@@ -136,15 +147,15 @@ impl SequenceEncoder {
         push_uvarint(out, gaps.len() as u64);
         let mut part = std::mem::take(&mut self.part);
         part.clear();
-        self.encode_form(&gaps, false, &mut part);
+        self.encode_form(&gaps, Depth::Simple, &mut part);
         push_uvarint(out, part.len() as u64);
         out.extend_from_slice(&part);
         self.part = part;
-        self.encode_form(&exceptions, false, out);
+        self.encode_form(&exceptions, Depth::NotSparse, out);
         (self.gaps, self.exceptions) = (gaps, exceptions);
     }
 
-    fn encode_dense(&mut self, numbers: &[i64], min: i64, max: i64, usual: i64, out: &mut Vec<u8>) {
+    fn encode_dense(&mut self, numbers: &[i64], min: i64, max: i64, usual: i64, depth: Depth, out: &mut Vec<u8>) {
         let start = out.len();
         let offsets = &mut self.offsets;
         offsets.clear();
@@ -181,6 +192,17 @@ impl SequenceEncoder {
                     chosen = (form, bytes, plan);
                 }
             }
+            if depth < Depth::Simple && range >= RANKED_RANGE_MIN && self.up.classes() <= DISTINCT_MAX {
+                let distinct_max = numbers.len() / 4;
+                if self.distinct.count(offsets, distinct_max) {
+                    let ranked = &self.distinct.ranked;
+                    let ranks_bits = coded::entropy_bits(ranked.iter().map(|&(_, count)| count));
+                    let bytes = (ranks_bits as usize + ranked.len() * (width as usize + 2)) / 8 + 6;
+                    if bytes < chosen.1 {
+                        chosen = (FORM_RANKED, bytes, Plan::default());
+                    }
+                }
+            }
         }
         let (form, _, plan) = chosen;
         let (base, flag) =
@@ -194,6 +216,7 @@ impl SequenceEncoder {
             FORM_CODED_AROUND => {
                 coded::encode(offsets.iter().map(|&offset| around(offset)), plan.division, &mut self.writers, out);
             }
+            FORM_RANKED => self.encode_ranked(out),
             _ => {
                 out.push(width as u8);
                 pack(offsets, width, out);
@@ -205,12 +228,35 @@ impl SequenceEncoder {
             for &number in numbers {
                 push_uvarint(out, zigzag(number));
             }
-            if out.len() - made < made - start {
-                out.drain(start..made);
-            } else {
-                out.truncate(made);
-            }
+            keep_shorter(start, made, out);
         }
+    }
+
+    /// Appends the distinct numbers that were counted, and the ranks of the offsets.
+    fn encode_ranked(&mut self, out: &mut Vec<u8>) {
+        let (mut ranks, mut part) = (std::mem::take(&mut self.ranks), std::mem::take(&mut self.part));
+        ranks.clear();
+        ranks.extend(self.distinct.ranked.iter().map(|&(number, _)| number as i64));
+        push_uvarint(out, ranks.len() as u64);
+        part.clear();
+        // The offsets are needed after this, and encoding uses the buffer that they are in.
+        let offsets = std::mem::take(&mut self.offsets);
+        self.encode_form(&ranks, Depth::Simple, &mut part);
+        push_uvarint(out, part.len() as u64);
+        out.extend_from_slice(&part);
+        ranks.clear();
+        ranks.extend(offsets.iter().map(|&offset| i64::from(self.distinct.rank(offset))));
+        self.encode_form(&ranks, Depth::Simple, out);
+        (self.ranks, self.part, self.offsets) = (ranks, part, offsets);
+    }
+}
+
+/// Of two encodings, one from `start` to `made` and one from there on, keeps the shorter one; none is no encoding.
+pub(super) fn keep_shorter(start: usize, made: usize, out: &mut Vec<u8>) {
+    if made == start || out.len() - made < made - start {
+        out.drain(start..made);
+    } else {
+        out.truncate(made);
     }
 }
 
@@ -229,11 +275,16 @@ pub(super) struct SequenceDecoder {
     table: Table,
     gaps: Vec<u64>,
     exceptions: Vec<u64>,
+    distinct: Vec<u64>,
 }
 
 impl SequenceDecoder {
     /// Decodes `bytes`, all of it, into the numbers, as many as `out` holds; `None` for bytes that no encoder makes.
     pub(super) fn decode(&mut self, bytes: &[u8], out: &mut [u64]) -> Option<()> {
+        self.decode_form(bytes, Depth::Any, out)
+    }
+
+    fn decode_form(&mut self, bytes: &[u8], depth: Depth, out: &mut [u64]) -> Option<()> {
         if out.is_empty() {
             return bytes.is_empty().then_some(());
         }
@@ -269,28 +320,43 @@ impl SequenceDecoder {
                     *number = (unzigzag(*number) as u64).wrapping_mul(factor).wrapping_add(base);
                 }
             }
-            FORM_SPARSE => {
-                self.decode_sparse(&mut rest, base, out)?;
+            FORM_RANKED if depth < Depth::Simple => {
+                self.decode_ranked(rest, out)?;
+                rest = &[];
+                scale(out, base, factor);
+            }
+            FORM_SPARSE if depth == Depth::Any => {
+                self.decode_sparse(rest, base, out)?;
+                rest = &[];
             }
             _ => return None,
         }
         rest.is_empty().then_some(())
     }
 
-    fn decode_sparse(&mut self, rest: &mut &[u8], base: u64, out: &mut [u64]) -> Option<()> {
-        let count = usize::try_from(take_uvarint(rest)?).ok().filter(|&count| count <= out.len())?;
-        let length = usize::try_from(take_uvarint(rest)?).ok()?;
-        let (gap_bytes, exception_bytes) = rest.split_at_checked(length)?;
-        // Sequences within a sparse one are not sparse themselves, so this does not go deeper.
-        let is_sparse = |bytes: &[u8]| bytes.first().is_some_and(|head| head & ((1 << FORM_BITS) - 1) == FORM_SPARSE);
-        if is_sparse(gap_bytes) || is_sparse(exception_bytes) {
-            return None;
+    fn decode_ranked(&mut self, mut rest: &[u8], out: &mut [u64]) -> Option<()> {
+        let count =
+            usize::try_from(take_uvarint(&mut rest)?).ok().filter(|count| (1..=DISTINCT_MAX).contains(count))?;
+        let (distinct_bytes, ranks) = take_part(rest)?;
+        let mut distinct = std::mem::take(&mut self.distinct);
+        distinct.resize(count, 0);
+        self.decode_form(distinct_bytes, Depth::Simple, &mut distinct)?;
+        self.decode_form(ranks, Depth::Simple, out)?;
+        for number in out.iter_mut() {
+            *number = *distinct.get(usize::try_from(*number).ok()?)?;
         }
+        self.distinct = distinct;
+        Some(())
+    }
+
+    fn decode_sparse(&mut self, mut rest: &[u8], base: u64, out: &mut [u64]) -> Option<()> {
+        let count = usize::try_from(take_uvarint(&mut rest)?).ok().filter(|&count| count <= out.len())?;
+        let (gap_bytes, exception_bytes) = take_part(rest)?;
         let (mut gaps, mut exceptions) = (std::mem::take(&mut self.gaps), std::mem::take(&mut self.exceptions));
         gaps.resize(count, 0);
         exceptions.resize(count, 0);
-        self.decode(gap_bytes, &mut gaps)?;
-        self.decode(exception_bytes, &mut exceptions)?;
+        self.decode_form(gap_bytes, Depth::Simple, &mut gaps)?;
+        self.decode_form(exception_bytes, Depth::NotSparse, &mut exceptions)?;
         out.fill(base);
         let mut at = 0usize;
         for (&gap, &exception) in gaps.iter().zip(&exceptions) {
@@ -299,9 +365,14 @@ impl SequenceDecoder {
             at += 1;
         }
         (self.gaps, self.exceptions) = (gaps, exceptions);
-        *rest = &[];
         Some(())
     }
+}
+
+/// Splits off a part that its length precedes.
+fn take_part(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(take_uvarint(&mut bytes)?).ok()?;
+    bytes.split_at_checked(length)
 }
 
 fn scale(out: &mut [u64], base: u64, factor: u64) {

@@ -16,7 +16,7 @@ thread_local! {
 pub(in crate::chunk) fn encode(times: &[i64], out: &mut Vec<u8>) {
     debug_assert!(!times.is_empty() && times.len() <= COLUMN_SAMPLES_MAX && times.is_sorted_by(|a, b| a < b));
     push_uvarint(out, times.len() as u64);
-    let (order, _) = cheapest_order(times);
+    let order = cheapest_order(times);
     out.push(order);
     ENCODER.with_borrow_mut(|encoder| encoder.encode(times, order, out));
 }

@@ -8,9 +8,9 @@
 
 use std::cell::RefCell;
 
-use super::decimal::{self, EXPONENT_MAX, from_ordered, to_ordered, unscale};
+use super::decimal::{self, EXPONENT_MAX, from_ordered, near_exponent, to_ordered, unscale};
 use super::integers::{self, IntegerEncoder, ORDER_MAX, cheapest_order};
-use super::sequence::SequenceDecoder;
+use super::sequence::{SequenceDecoder, keep_shorter};
 use super::specials;
 use crate::chunk::COLUMN_SAMPLES_MAX;
 use crate::format::varint::{push_uvarint, take_uvarint};
@@ -45,6 +45,7 @@ pub struct ValueEncoder {
     ordered: Vec<i64>,
     outliers: Vec<u32>,
     specials: Vec<(u32, u64)>,
+    all_specials: Vec<(u32, u64)>,
     part: Vec<u8>,
     encoder: IntegerEncoder,
 }
@@ -105,66 +106,72 @@ impl ValueEncoder {
 
     /// Encodes `self.integers`, which stand for the values but for the outliers.
     fn encode_decimal(&mut self, values: &[f64], exponent: u32, out: &mut Vec<u8>) {
+        let mut specials = std::mem::take(&mut self.all_specials);
+        specials.clear();
+        specials.extend_from_slice(&self.specials);
         if !self.outliers.is_empty() {
             // The places of specials hold copies of their neighbours; where these are outliers, so are the copies.
-            self.specials.extend(self.outliers.iter().map(|&at| (at, values[at as usize].to_bits())));
-            self.specials.sort_by_key(|&(at, _)| at);
-            self.specials.dedup_by_key(|(at, _)| *at);
+            specials.extend(self.outliers.iter().map(|&at| (at, values[at as usize].to_bits())));
+            specials.sort_by_key(|&(at, _)| at);
+            specials.dedup_by_key(|(at, _)| *at);
         }
-        let (order, _) = cheapest_order(&self.integers);
-        self.push_head(exponent as u8, order, 0, out);
+        let order = cheapest_order(&self.integers);
+        push_head(exponent as u8, order, 0, &specials, out);
+        self.all_specials = specials;
         self.encoder.encode(&self.integers, order, out);
     }
 
+    /// Encodes what is no short decimal in each of the ways that there are, and keeps the smallest.
     fn encode_float(&mut self, values: &[f64], scaled: Option<u32>, out: &mut Vec<u8>) {
+        let start = out.len();
+        if let Some(exponent) = near_exponent(values) {
+            self.encode_near(values, exponent, out);
+        }
+        if let Some(exponent) = scaled {
+            let made = out.len();
+            self.encode_decimal(values, exponent, out);
+            keep_shorter(start, made, out);
+        }
+        let made = out.len();
+        self.encode_bits(values, out);
+        keep_shorter(start, made, out);
+    }
+
+    fn encode_bits(&mut self, values: &[f64], out: &mut Vec<u8>) {
         self.ordered.clear();
         self.ordered.extend(values.iter().map(|&value| to_ordered(value)));
-        let (order, cost) = cheapest_order(&self.ordered);
-        let decimal_cost = scaled.map(|_| cheapest_order(&self.integers).1);
-        let sums = decimal::near_exponent(values);
-        if let Some(exponent) = sums {
-            let power = decimal::power(exponent);
-            let exact = scaled.is_some().then(|| self.integers.clone());
-            self.integers.clear();
-            self.corrections.clear();
-            let all_near = values.iter().all(|&value| {
-                let Some(integer) = decimal::nearest(value, power) else { return false };
-                self.integers.push(integer);
-                self.corrections.push(decimal::correction(value, integer, power));
-                true
-            });
-            if all_near {
-                let (near_order, near_cost) = cheapest_order(&self.integers);
-                let (correction_order, correction_cost) = cheapest_order(&self.corrections);
-                if near_cost + correction_cost < cost.min(decimal_cost.unwrap_or(u64::MAX)) {
-                    self.push_head(exponent as u8, near_order, FLAG_CORRECTED, out);
-                    self.part.clear();
-                    self.part.push(correction_order);
-                    self.encoder.encode(&self.corrections, correction_order, &mut self.part);
-                    push_uvarint(out, self.part.len() as u64);
-                    out.extend_from_slice(&self.part);
-                    return self.encoder.encode(&self.integers, near_order, out);
-                }
-            }
-            if let Some(exact) = exact {
-                self.integers = exact;
-            }
-        }
-        if let (Some(exponent), Some(decimal_cost)) = (scaled, decimal_cost)
-            && decimal_cost < cost
-        {
-            return self.encode_decimal(values, exponent, out);
-        }
-        self.push_head(SCALE_BITS, order, 0, out);
+        let order = cheapest_order(&self.ordered);
+        push_head(SCALE_BITS, order, 0, &self.specials, out);
         self.encoder.encode(&self.ordered, order, out);
     }
 
-    fn push_head(&self, scale: u8, order: u8, flags: u8, out: &mut Vec<u8>) {
-        let specials = if self.specials.is_empty() { 0 } else { FLAG_SPECIALS };
-        out.push(scale | order << ORDER_SHIFT | flags | specials);
-        if specials != 0 {
-            specials::encode(&self.specials, out);
+    /// Appends the nearest decimals and their corrections, or nothing where a value is too great for the exponent.
+    fn encode_near(&mut self, values: &[f64], exponent: u32, out: &mut Vec<u8>) {
+        let power = decimal::power(exponent);
+        self.ordered.clear();
+        self.corrections.clear();
+        for &value in values {
+            let Some(integer) = decimal::nearest(value, power) else { return };
+            self.ordered.push(integer);
+            self.corrections.push(decimal::correction(value, integer, power));
         }
+        let (order, correction_order) = (cheapest_order(&self.ordered), cheapest_order(&self.corrections));
+        push_head(exponent as u8, order, FLAG_CORRECTED, &self.specials, out);
+        self.part.clear();
+        self.part.push(correction_order);
+        self.encoder.encode(&self.corrections, correction_order, &mut self.part);
+        push_uvarint(out, self.part.len() as u64);
+        out.extend_from_slice(&self.part);
+        self.encoder.encode(&self.ordered, order, out);
+    }
+}
+
+fn push_head(scale: u8, order: u8, flags: u8, specials: &[(u32, u64)], out: &mut Vec<u8>) {
+    if specials.is_empty() {
+        out.push(scale | order << ORDER_SHIFT | flags);
+    } else {
+        out.push(scale | order << ORDER_SHIFT | flags | FLAG_SPECIALS);
+        specials::encode(specials, out);
     }
 }
 
