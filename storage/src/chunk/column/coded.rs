@@ -12,7 +12,7 @@
 use std::sync::LazyLock;
 
 use super::bitstream::{HeaderBits, Lane, LaneWriter, REFILL_BITS};
-use super::classes::{CLASSES_MAX, Division};
+use super::classes::{CLASSES_MAX, Division, SPLIT_MAX};
 use super::huffman::{self, CODE_BITS_MAX, Entry, Lengths, SYMBOLS_MAX, Table};
 use crate::chunk::COLUMN_SAMPLES_MAX;
 
@@ -206,27 +206,27 @@ pub(super) fn encode(
     out.extend(backward.finish().iter().rev());
 }
 
-/// Decodes a whole run of coded numbers, as many as `out` holds; `None` for bytes that no encoder makes.
-pub(super) fn decode(bytes: &[u8], table: &mut Table, out: &mut [u64]) -> Option<()> {
+/// Decodes a whole run of coded numbers, as many as `out` holds, each through `map`, in order; `None` for bytes that no
+/// encoder makes.
+pub(super) fn decode(bytes: &[u8], table: &mut Table, out: &mut [u64], map: impl FnMut(u64) -> u64) -> Option<()> {
     let mut header = HeaderBits::new(bytes);
     let division = Division { low: u32::from(header.take(6)?), split: u32::from(header.take(2)?) };
     let classes = usize::from(header.take(6)?) + 1;
     let first = if header.take(1)? == 1 { usize::from(header.take(8)?) } else { 0 };
     let lengths: Lengths = huffman::read_lengths(&mut header, classes)?;
-    if division.split > super::classes::SPLIT_MAX {
+    if division.split > SPLIT_MAX {
         return None;
     }
     table.fill(&lengths[..classes], |class| division.range(first + class).filter(|(_, extra)| *extra < 64))?;
-    let used = &table.entries[..1 << table.bits];
-    let longest = used.iter().map(|e| u32::from(e.code_bits) + u32::from(e.extra_bits)).max()?;
+    let longest = table.entries[..1 << table.bits].iter().map(|entry| entry.all_bits).max()?;
     let run = header.rest();
     let mut lanes = Lanes { run, forward: Lane::default(), backward: Lane::default() };
-    match longest {
-        0..=14 => lanes.read::<4>(table, out),
-        15..=18 => lanes.read::<3>(table, out),
-        19..=28 => lanes.read::<2>(table, out),
-        29..=REFILL_BITS => lanes.read::<1>(table, out),
-        _ => lanes.read_wide(table, out),
+    match u32::from(longest) {
+        0..=14 => lanes.read::<4>(table, out, map),
+        15..=18 => lanes.read::<3>(table, out, map),
+        19..=28 => lanes.read::<2>(table, out, map),
+        29..=REFILL_BITS => lanes.read::<1>(table, out, map),
+        _ => lanes.read_wide(table, out, map),
     }
     (lanes.forward.consumed_bytes() + lanes.backward.consumed_bytes() == run.len()).then_some(())
 }
@@ -237,67 +237,77 @@ struct Lanes<'a> {
     backward: Lane,
 }
 
+/// The next number of a lane, whose window must hold all bits of it.
 #[inline(always)]
 fn take(lane: &mut Lane, entries: &[Entry; 1 << CODE_BITS_MAX], mask: usize) -> u64 {
     let window = lane.peek();
     let entry = entries[window as usize & mask & ((1 << CODE_BITS_MAX) - 1)];
     let extra = (window >> entry.code_bits) & ((1u64 << entry.extra_bits) - 1);
-    lane.consume(u32::from(entry.code_bits + entry.extra_bits));
+    lane.consume(u32::from(entry.all_bits));
     entry.lower.wrapping_add(extra)
 }
 
 impl Lanes<'_> {
     /// `PER_REFILL` numbers of each lane fit a refilled window.
-    fn read<const PER_REFILL: usize>(&mut self, table: &Table, out: &mut [u64]) {
+    #[inline(never)]
+    fn read<const PER_REFILL: usize>(&mut self, table: &Table, out: &mut [u64], mut map: impl FnMut(u64) -> u64) {
         let mask = (1usize << table.bits) - 1;
         let (mut forward, mut backward) = (self.forward, self.backward);
         let mut left = out;
         while left.len() >= 2 * PER_REFILL {
-            // A lane that was refilled and is refilled again below, at the end, only drops what lies above its window.
+            // Where one lane was refilled and the other cannot be, the first only holds more than it needs.
             if !(forward.refill::<false>(self.run) && backward.refill::<true>(self.run)) {
                 break;
             }
             let (now, rest) = left.split_at_mut(2 * PER_REFILL);
             for pair in now.chunks_exact_mut(2) {
-                pair[0] = take(&mut forward, &table.entries, mask);
-                pair[1] = take(&mut backward, &table.entries, mask);
+                pair[0] = map(take(&mut forward, &table.entries, mask));
+                pair[1] = map(take(&mut backward, &table.entries, mask));
             }
             left = rest;
         }
         for pair in left.chunks_mut(2) {
             forward.refill_at_end::<false>(self.run);
-            pair[0] = take(&mut forward, &table.entries, mask);
+            pair[0] = map(take(&mut forward, &table.entries, mask));
             if let Some(odd) = pair.get_mut(1) {
                 backward.refill_at_end::<true>(self.run);
-                *odd = take(&mut backward, &table.entries, mask);
+                *odd = map(take(&mut backward, &table.entries, mask));
             }
         }
         (self.forward, self.backward) = (forward, backward);
     }
 
     /// Numbers that do not fit a window: the code first, then its bits in two parts.
-    #[cold]
-    fn read_wide(&mut self, table: &Table, out: &mut [u64]) {
+    #[inline(never)]
+    fn read_wide(&mut self, table: &Table, out: &mut [u64], mut map: impl FnMut(u64) -> u64) {
         let entries = &table.entries[..1 << table.bits];
         for pair in out.chunks_mut(2) {
-            pair[0] = take_wide::<false>(&mut self.forward, self.run, entries);
+            pair[0] = map(take_wide::<false>(&mut self.forward, self.run, entries));
             if let Some(odd) = pair.get_mut(1) {
-                *odd = take_wide::<true>(&mut self.backward, self.run, entries);
+                *odd = map(take_wide::<true>(&mut self.backward, self.run, entries));
             }
         }
     }
 }
 
 fn take_wide<const BACKWARD: bool>(lane: &mut Lane, run: &[u8], entries: &[Entry]) -> u64 {
-    lane.refill_at_end::<BACKWARD>(run);
+    let refill = |lane: &mut Lane| {
+        if !lane.refill::<BACKWARD>(run) {
+            lane.refill_at_end::<BACKWARD>(run);
+        }
+    };
+    refill(lane);
     let entry = entries.get(lane.peek() as usize & (entries.len() - 1)).copied().unwrap_or_default();
     lane.consume(u32::from(entry.code_bits));
     let extra = u32::from(entry.extra_bits);
-    let mut value = entry.lower;
-    for (bits, shift) in [(extra.min(32), 0), (extra.saturating_sub(32), 32)] {
-        lane.refill_at_end::<BACKWARD>(run);
-        value = value.wrapping_add((lane.peek() & ((1u64 << bits) - 1)) << shift);
-        lane.consume(bits);
+    // At least 56 bits less a code of at most 11 are left.
+    let low = lane.peek() & ((1u64 << extra.min(40)) - 1);
+    lane.consume(extra.min(40));
+    if extra <= 40 {
+        return entry.lower.wrapping_add(low);
     }
-    value
+    refill(lane);
+    let high = lane.peek() & ((1u64 << (extra - 40)) - 1);
+    lane.consume(extra - 40);
+    entry.lower.wrapping_add(high << 40 | low)
 }

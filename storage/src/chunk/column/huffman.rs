@@ -128,6 +128,15 @@ pub(super) struct Entry {
     pub(super) code_bits: u8,
     /// Bits after the code that say where in the class.
     pub(super) extra_bits: u8,
+    /// Bits of both.
+    pub(super) all_bits: u8,
+}
+
+impl Entry {
+    fn new(lower: u64, code_bits: u8, extra_bits: u32) -> Self {
+        let extra_bits = extra_bits as u8;
+        Entry { lower, code_bits, extra_bits, all_bits: code_bits + extra_bits }
+    }
 }
 
 /// Table of the entries for all values of the next `bits` bits.
@@ -151,7 +160,7 @@ impl Table {
         }
         if self.bits == 0 {
             let (lower, extra) = range(0)?;
-            self.entries[0] = Entry { lower, code_bits: 0, extra_bits: extra as u8 };
+            self.entries[0] = Entry::new(lower, 0, extra);
             return (lengths.len() == 1).then_some(());
         }
         let size = 1usize << self.bits;
@@ -167,7 +176,7 @@ impl Table {
         for (class, (&length, &code)) in lengths.iter().zip(&codes).enumerate() {
             if length > 0 {
                 let (lower, extra) = range(class)?;
-                let entry = Entry { lower, code_bits: length, extra_bits: extra as u8 };
+                let entry = Entry::new(lower, length, extra);
                 for slot in entries.iter_mut().skip(usize::from(code)).step_by(1 << length) {
                     *slot = entry;
                 }

@@ -4,7 +4,7 @@
 //!    logarithms of the distances from a middle one.
 //! 2. The first numbers that differences need go ahead, then the sequence.
 
-use super::sequence::{SequenceDecoder, SequenceEncoder, middle};
+use super::sequence::{SequenceDecoder, SequenceEncoder, keep_shorter, middle};
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
 
 /// How often differences were taken: 0, 1 or 2.
@@ -15,6 +15,8 @@ pub(super) const ORDER_MAX: Order = 2;
 /// Buffers of the encoder, reused.
 #[derive(Default)]
 pub(super) struct IntegerEncoder {
+    /// Encode in all orders and keep the shortest, rather than in the one that is probably cheapest.
+    pub(super) all_orders: bool,
     sequence: SequenceEncoder,
     differences: Vec<i64>,
 }
@@ -26,7 +28,7 @@ fn weight(distance: i64) -> u64 {
 }
 
 /// The order in which the numbers are probably cheapest.
-pub(super) fn cheapest_order(numbers: &[i64]) -> Order {
+fn cheapest_order(numbers: &[i64]) -> Order {
     if numbers.len() < 3 {
         return u8::from(numbers.len() == 2);
     }
@@ -51,8 +53,25 @@ pub(super) fn cheapest_order(numbers: &[i64]) -> Order {
 }
 
 impl IntegerEncoder {
+    /// Appends what `push_head` does for the order, and the numbers as differences of that order, which is the best that
+    /// it finds.
+    pub(super) fn encode_best(&mut self, numbers: &[i64], out: &mut Vec<u8>, push_head: impl Fn(Order, &mut Vec<u8>)) {
+        if !self.all_orders || numbers.len() < 3 {
+            let order = cheapest_order(numbers);
+            push_head(order, out);
+            return self.encode(numbers, order, out);
+        }
+        let start = out.len();
+        for order in 0..=ORDER_MAX {
+            let made = out.len();
+            push_head(order, out);
+            self.encode(numbers, order, out);
+            keep_shorter(start, made, out);
+        }
+    }
+
     /// Appends the numbers as differences of an order. There must be at least `order` of them.
-    pub(super) fn encode(&mut self, numbers: &[i64], order: Order, out: &mut Vec<u8>) {
+    fn encode(&mut self, numbers: &[i64], order: Order, out: &mut Vec<u8>) {
         let differences = &mut self.differences;
         differences.clear();
         match (order, numbers) {
@@ -80,15 +99,12 @@ pub(super) fn decode(bytes: &[u8], order: Order, decoder: &mut SequenceDecoder, 
         (0, all) => decoder.decode(rest, all),
         (1, [first, others @ ..]) => {
             *first = unzigzag(take_uvarint(&mut rest)?) as u64;
-            decoder.decode(rest, others)?;
-            add_up(out);
-            Some(())
+            decoder.decode_sums(rest, *first, others)
         }
         (2, [first, second, others @ ..]) => {
             *first = unzigzag(take_uvarint(&mut rest)?) as u64;
             *second = unzigzag(take_uvarint(&mut rest)?) as u64;
-            decoder.decode(rest, others)?;
-            add_up(&mut out[1..]);
+            decoder.decode_sums(rest, *second, others)?;
             add_up(out);
             Some(())
         }

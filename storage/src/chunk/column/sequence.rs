@@ -281,10 +281,15 @@ pub(super) struct SequenceDecoder {
 impl SequenceDecoder {
     /// Decodes `bytes`, all of it, into the numbers, as many as `out` holds; `None` for bytes that no encoder makes.
     pub(super) fn decode(&mut self, bytes: &[u8], out: &mut [u64]) -> Option<()> {
-        self.decode_form(bytes, Depth::Any, out)
+        self.decode_form(bytes, Depth::Any, None, out)
     }
 
-    fn decode_form(&mut self, bytes: &[u8], depth: Depth, out: &mut [u64]) -> Option<()> {
+    /// Decodes as [`SequenceDecoder::decode`] does, each number added to the one before, the first to `start`.
+    pub(super) fn decode_sums(&mut self, bytes: &[u8], start: u64, out: &mut [u64]) -> Option<()> {
+        self.decode_form(bytes, Depth::Any, Some(start), out)
+    }
+
+    fn decode_form(&mut self, bytes: &[u8], depth: Depth, sums: Option<u64>, out: &mut [u64]) -> Option<()> {
         if out.is_empty() {
             return bytes.is_empty().then_some(());
         }
@@ -295,39 +300,42 @@ impl SequenceDecoder {
         }
         let base = if head & FLAG_BASE != 0 { unzigzag(take_uvarint(&mut rest)?) as u64 } else { 0 };
         let factor = if head & FLAG_FACTOR != 0 { take_uvarint(&mut rest)? } else { 1 };
-        match form {
-            FORM_EQUAL => out.fill(base),
-            FORM_LIST => {
-                for number in out.iter_mut() {
-                    *number = unzigzag(take_uvarint(&mut rest)?) as u64;
+        let up = move |number: u64| number.wrapping_mul(factor).wrapping_add(base);
+        let around = move |number: u64| up(unzigzag(number) as u64);
+        match (form, sums) {
+            (FORM_EQUAL, None) => out.fill(base),
+            (FORM_EQUAL, Some(start)) => {
+                for (at, number) in out.iter_mut().enumerate() {
+                    *number = start.wrapping_add(base.wrapping_mul(at as u64 + 1));
                 }
             }
-            FORM_PACKED => {
+            (FORM_CODED_UP, None) => return coded::decode(rest, &mut self.table, out, up),
+            (FORM_CODED_UP, Some(start)) => return coded::decode(rest, &mut self.table, out, summed(start, up)),
+            (FORM_CODED_AROUND, None) => return coded::decode(rest, &mut self.table, out, around),
+            (FORM_CODED_AROUND, Some(start)) => {
+                return coded::decode(rest, &mut self.table, out, summed(start, around));
+            }
+            (FORM_PACKED, _) => {
                 let (&width, packed) = rest.split_first()?;
                 rest = packed;
                 unpack(&mut rest, u32::from(width), out)?;
-                scale(out, base, factor);
+                finish(out, sums, up);
             }
-            FORM_CODED_UP => {
-                coded::decode(rest, &mut self.table, out)?;
-                rest = &[];
-                scale(out, base, factor);
-            }
-            FORM_CODED_AROUND => {
-                coded::decode(rest, &mut self.table, out)?;
-                rest = &[];
+            (FORM_LIST, _) => {
                 for number in out.iter_mut() {
-                    *number = (unzigzag(*number) as u64).wrapping_mul(factor).wrapping_add(base);
+                    *number = unzigzag(take_uvarint(&mut rest)?) as u64;
                 }
+                finish(out, sums, |number| number);
             }
-            FORM_RANKED if depth < Depth::Simple => {
+            (FORM_RANKED, _) if depth < Depth::Simple => {
                 self.decode_ranked(rest, out)?;
                 rest = &[];
-                scale(out, base, factor);
+                finish(out, sums, up);
             }
-            FORM_SPARSE if depth == Depth::Any => {
+            (FORM_SPARSE, _) if depth == Depth::Any => {
                 self.decode_sparse(rest, base, out)?;
                 rest = &[];
+                finish(out, sums, |number| number);
             }
             _ => return None,
         }
@@ -340,8 +348,8 @@ impl SequenceDecoder {
         let (distinct_bytes, ranks) = take_part(rest)?;
         let mut distinct = std::mem::take(&mut self.distinct);
         distinct.resize(count, 0);
-        self.decode_form(distinct_bytes, Depth::Simple, &mut distinct)?;
-        self.decode_form(ranks, Depth::Simple, out)?;
+        self.decode_form(distinct_bytes, Depth::Simple, None, &mut distinct)?;
+        self.decode_form(ranks, Depth::Simple, None, out)?;
         for number in out.iter_mut() {
             *number = *distinct.get(usize::try_from(*number).ok()?)?;
         }
@@ -355,8 +363,8 @@ impl SequenceDecoder {
         let (mut gaps, mut exceptions) = (std::mem::take(&mut self.gaps), std::mem::take(&mut self.exceptions));
         gaps.resize(count, 0);
         exceptions.resize(count, 0);
-        self.decode_form(gap_bytes, Depth::Simple, &mut gaps)?;
-        self.decode_form(exception_bytes, Depth::NotSparse, &mut exceptions)?;
+        self.decode_form(gap_bytes, Depth::Simple, None, &mut gaps)?;
+        self.decode_form(exception_bytes, Depth::NotSparse, None, &mut exceptions)?;
         out.fill(base);
         let mut at = 0usize;
         for (&gap, &exception) in gaps.iter().zip(&exceptions) {
@@ -375,12 +383,23 @@ fn take_part(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(length)
 }
 
-fn scale(out: &mut [u64], base: u64, factor: u64) {
-    if factor == 1 {
-        if base != 0 {
-            out.iter_mut().for_each(|number| *number = number.wrapping_add(base));
+/// What `map` makes of each number, added to the sum of those before.
+#[inline(always)]
+fn summed(start: u64, map: impl Fn(u64) -> u64) -> impl FnMut(u64) -> u64 {
+    let mut sum = start;
+    move |number| {
+        sum = sum.wrapping_add(map(number));
+        sum
+    }
+}
+
+#[inline(always)]
+fn finish(out: &mut [u64], sums: Option<u64>, map: impl Fn(u64) -> u64) {
+    match sums {
+        None => out.iter_mut().for_each(|number| *number = map(*number)),
+        Some(start) => {
+            let mut add = summed(start, map);
+            out.iter_mut().for_each(|number| *number = add(*number));
         }
-    } else {
-        out.iter_mut().for_each(|number| *number = number.wrapping_mul(factor).wrapping_add(base));
     }
 }

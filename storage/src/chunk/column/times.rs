@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::integers::{self, IntegerEncoder, ORDER_MAX, cheapest_order};
+use super::integers::{self, IntegerEncoder, ORDER_MAX};
 use super::sequence::SequenceDecoder;
 use crate::chunk::COLUMN_SAMPLES_MAX;
 use crate::format::varint::{push_uvarint, take_uvarint};
@@ -16,9 +16,7 @@ thread_local! {
 pub(in crate::chunk) fn encode(times: &[i64], out: &mut Vec<u8>) {
     debug_assert!(!times.is_empty() && times.len() <= COLUMN_SAMPLES_MAX && times.is_sorted_by(|a, b| a < b));
     push_uvarint(out, times.len() as u64);
-    let order = cheapest_order(times);
-    out.push(order);
-    ENCODER.with_borrow_mut(|encoder| encoder.encode(times, order, out));
+    ENCODER.with_borrow_mut(|encoder| encoder.encode_best(times, out, |order, out| out.push(order)));
 }
 
 /// Appends the timestamps and gives their count; `None` for bytes that no encoder makes.

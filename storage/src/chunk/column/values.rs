@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 
 use super::decimal::{self, EXPONENT_MAX, from_ordered, near_exponent, to_ordered, unscale};
-use super::integers::{self, IntegerEncoder, ORDER_MAX, cheapest_order};
+use super::integers::{self, IntegerEncoder, ORDER_MAX};
 use super::sequence::{SequenceDecoder, keep_shorter};
 use super::specials;
 use crate::chunk::COLUMN_SAMPLES_MAX;
@@ -65,7 +65,7 @@ impl ValueEncoder {
     /// Appends the values as a column. There are 1 to [`COLUMN_SAMPLES_MAX`]; the count is not stored.
     pub fn encode(&mut self, values: &[f64], effort: Effort, out: &mut Vec<u8>) {
         debug_assert!(!values.is_empty() && values.len() <= COLUMN_SAMPLES_MAX);
-        let _ = effort;
+        self.encoder.all_orders = effort == Effort::Cold;
         self.specials.clear();
         let Some(&first) = values.first() else { return };
         if first.is_finite() && values.iter().all(|value| value.to_bits() == first.to_bits()) {
@@ -115,10 +115,10 @@ impl ValueEncoder {
             specials.sort_by_key(|&(at, _)| at);
             specials.dedup_by_key(|(at, _)| *at);
         }
-        let order = cheapest_order(&self.integers);
-        push_head(exponent as u8, order, 0, &specials, out);
+        self.encoder.encode_best(&self.integers, out, |order, out| {
+            push_head(exponent as u8, order, 0, &specials, out);
+        });
         self.all_specials = specials;
-        self.encoder.encode(&self.integers, order, out);
     }
 
     /// Encodes what is no short decimal in each of the ways that there are, and keeps the smallest.
@@ -140,9 +140,8 @@ impl ValueEncoder {
     fn encode_bits(&mut self, values: &[f64], out: &mut Vec<u8>) {
         self.ordered.clear();
         self.ordered.extend(values.iter().map(|&value| to_ordered(value)));
-        let order = cheapest_order(&self.ordered);
-        push_head(SCALE_BITS, order, 0, &self.specials, out);
-        self.encoder.encode(&self.ordered, order, out);
+        let specials = &self.specials;
+        self.encoder.encode_best(&self.ordered, out, |order, out| push_head(SCALE_BITS, order, 0, specials, out));
     }
 
     /// Appends the nearest decimals and their corrections, or nothing where a value is too great for the exponent.
@@ -155,14 +154,14 @@ impl ValueEncoder {
             self.ordered.push(integer);
             self.corrections.push(decimal::correction(value, integer, power));
         }
-        let (order, correction_order) = (cheapest_order(&self.ordered), cheapest_order(&self.corrections));
-        push_head(exponent as u8, order, FLAG_CORRECTED, &self.specials, out);
         self.part.clear();
-        self.part.push(correction_order);
-        self.encoder.encode(&self.corrections, correction_order, &mut self.part);
-        push_uvarint(out, self.part.len() as u64);
-        out.extend_from_slice(&self.part);
-        self.encoder.encode(&self.ordered, order, out);
+        self.encoder.encode_best(&self.corrections, &mut self.part, |order, out| out.push(order));
+        let (specials, part) = (&self.specials, &self.part);
+        self.encoder.encode_best(&self.ordered, out, |order, out| {
+            push_head(exponent as u8, order, FLAG_CORRECTED, specials, out);
+            push_uvarint(out, part.len() as u64);
+            out.extend_from_slice(part);
+        });
     }
 }
 
