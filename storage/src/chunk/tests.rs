@@ -24,7 +24,7 @@ fn value_column(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<f64>
         1e300,
         0.1 + 0.2,
     ]);
-    (count, 0u32..9, any::<u64>(), 0i32..12, 0u32..64, 0u32..100, prop::collection::vec((any::<u64>(), odd), 0..20))
+    (count, 0u32..10, any::<u64>(), 0i32..12, 0u32..64, 0u32..100, prop::collection::vec((any::<u64>(), odd), 0..20))
         .prop_map(|(count, shape, seed, decimals, spread, sprinkled, odd)| {
             let mut random = fastrand(seed);
             let mut sum = 0i64;
@@ -53,6 +53,7 @@ fn value_column(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<f64>
                             sum as f64 / power
                         }
                         7 => f64::from_bits(seed),
+                        8 => (random() % 5000) as f64 / (1 + random() % 7000) as f64,
                         _ => f64::from(f32::from_bits(random() as u32)),
                     }
                 })

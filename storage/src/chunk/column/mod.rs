@@ -12,6 +12,7 @@ mod distinct;
 mod huffman;
 mod integers;
 mod packing;
+mod quotient;
 mod sequence;
 mod specials;
 pub(super) mod times;

@@ -117,7 +117,7 @@ impl SequenceEncoder {
         let usual = middle(numbers.len(), |at| numbers[at]);
         let exceptions = numbers.iter().filter(|&&number| number != usual).count();
         // The wider the numbers, the more a shorter sequence of them is worth.
-        let wide = max.wrapping_sub(min) as u64 >> 16 != 0;
+        let wide = max.wrapping_sub(min) as u64 >> 32 != 0;
         let worth_a_try = if wide { 4 * exceptions <= 3 * numbers.len() } else { 2 * exceptions <= numbers.len() };
         if depth > Depth::Any || !worth_a_try {
             return self.encode_dense(numbers, min, max, usual, depth, out);

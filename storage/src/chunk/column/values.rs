@@ -2,16 +2,17 @@
 //!
 //! 1. Not finite: beside the column ([`specials`](super::specials)).
 //! 2. Decimal: the smallest power of ten with which all are integers, exactly ([`decimal`](super::decimal)).
-//! 3. Otherwise the cheaper of two: the bits as integers that order as the floats do; or the nearest decimals, and beside
+//! 3. Quotients of two integers: numerators, and beside them the denominators ([`quotient`]).
+//! 4. Otherwise the cheaper of two: the bits as integers that order as the floats do; or the nearest decimals, and beside
 //!    them how many units in the last place each is off: sums of decimals look like that.
-//! 4. The integers are encoded by [`integers`](super::integers).
+//! 5. The integers are encoded by [`integers`](super::integers).
 
 use std::cell::RefCell;
 
 use super::decimal::{self, EXPONENT_MAX, from_ordered, near_exponent, to_ordered, unscale};
 use super::integers::{self, IntegerEncoder, ORDER_MAX};
 use super::sequence::{SequenceDecoder, keep_shorter};
-use super::specials;
+use super::{quotient, specials};
 use crate::chunk::COLUMN_SAMPLES_MAX;
 use crate::format::varint::{push_uvarint, take_uvarint};
 
@@ -20,7 +21,7 @@ const SCALE_BITS: u8 = 15;
 const SCALE_MASK: u8 = 15;
 const ORDER_SHIFT: u32 = 4;
 const FLAG_SPECIALS: u8 = 1 << 6;
-const FLAG_CORRECTED: u8 = 1 << 7;
+const FLAG_PAIR: u8 = 1 << 7;
 
 const _: () = assert!(EXPONENT_MAX < SCALE_BITS as u32 && ORDER_MAX < 4);
 
@@ -124,6 +125,9 @@ impl ValueEncoder {
     /// Encodes what is no short decimal in each of the ways that there are, and keeps the smallest.
     fn encode_float(&mut self, values: &[f64], scaled: Option<u32>, out: &mut Vec<u8>) {
         let start = out.len();
+        if scaled.is_none() && quotient::split(values, &mut self.ordered, &mut self.corrections) {
+            return self.encode_pair(SCALE_BITS, out);
+        }
         if let Some(exponent) = near_exponent(values) {
             self.encode_near(values, exponent, out);
         }
@@ -154,11 +158,16 @@ impl ValueEncoder {
             self.ordered.push(integer);
             self.corrections.push(decimal::correction(value, integer, power));
         }
+        self.encode_pair(exponent as u8, out);
+    }
+
+    /// Appends `self.ordered`, with `self.corrections` beside it.
+    fn encode_pair(&mut self, scale: u8, out: &mut Vec<u8>) {
         self.part.clear();
         self.encoder.encode_best(&self.corrections, &mut self.part, |order, out| out.push(order));
         let (specials, part) = (&self.specials, &self.part);
         self.encoder.encode_best(&self.ordered, out, |order, out| {
-            push_head(exponent as u8, order, FLAG_CORRECTED, specials, out);
+            push_head(scale, order, FLAG_PAIR, specials, out);
             push_uvarint(out, part.len() as u64);
             out.extend_from_slice(part);
         });
@@ -201,9 +210,9 @@ fn decode_with(decoder: &mut Decoder, bytes: &[u8], count: usize, values: &mut V
     if head & FLAG_SPECIALS != 0 {
         specials::decode(&mut rest, |_, _, _| Some(()))?;
     }
-    let corrected = head & FLAG_CORRECTED != 0;
+    let pair = head & FLAG_PAIR != 0;
     let Decoder { numbers, corrections, sequence } = decoder;
-    if corrected {
+    if pair {
         let length = usize::try_from(take_uvarint(&mut rest)?).ok()?;
         let (part, others) = rest.split_at_checked(length)?;
         let (&correction_order, part) = part.split_first()?;
@@ -214,12 +223,12 @@ fn decode_with(decoder: &mut Decoder, bytes: &[u8], count: usize, values: &mut V
     numbers.resize(count, 0);
     integers::decode(rest, order, sequence, numbers)?;
     let start = values.len();
-    if scale == SCALE_BITS {
-        if corrected {
-            return None;
-        }
+    if scale == SCALE_BITS && pair {
+        let divide = |(&number, &divisor): (&u64, &u64)| quotient::quotient(number as i64, divisor as i64);
+        values.extend(numbers.iter().zip(&*corrections).map(divide));
+    } else if scale == SCALE_BITS {
         values.extend(numbers.iter().map(|&number| from_ordered(number as i64)));
-    } else if corrected {
+    } else if pair {
         let power = decimal::power(u32::from(scale));
         let correct = |(&number, &correction): (&u64, &u64)| {
             f64::from_bits(unscale(number as i64, power).to_bits().wrapping_add(correction))
