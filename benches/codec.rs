@@ -253,7 +253,7 @@ fn references(values: &[f64]) -> (usize, f64) {
     for difference in &mut differences {
         *difference /= divisor as i64;
         *counts.entry(*difference).or_default() += 1;
-        push_varint((*difference << 1 ^ *difference >> 63) as u64, &mut bytes);
+        push_varint(((*difference << 1) ^ (*difference >> 63)) as u64, &mut bytes);
     }
     push_varint(integers.first().map_or(0, |first| first.unsigned_abs()), &mut bytes);
     let total = differences.len() as f64;
