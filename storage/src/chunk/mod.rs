@@ -69,8 +69,7 @@ pub fn encode_values_chunk(encoder: &mut ValueEncoder, values: &[f64], effort: E
     encoder.encode(values, effort, out);
 }
 
-/// Appends the samples of an encoded chunk to the two columns; timestamps are strictly ascending. `times_column` holds
-/// the timestamps of a chunk that does not hold them itself.
+/// Appends the samples of an encoded chunk to the two columns; timestamps are strictly ascending.
 ///
 /// `times_column` is the chunk's times column where it does not hold its own, otherwise it is not looked at.
 ///

@@ -45,9 +45,9 @@ fn value_column(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<f64>
                             float_sum += (noise >> 40) as f64 / power;
                             float_sum
                         }
-                        5 => (random() % 16 == 0) as u64 as f64,
+                        5 => f64::from(u8::from(random().is_multiple_of(16))),
                         6 => {
-                            if random() % 50 == 0 {
+                            if random().is_multiple_of(50) {
                                 sum = (noise >> 30) as i64;
                             }
                             sum as f64 / power
@@ -194,7 +194,7 @@ fn the_longest_columns_read_back_and_longer_ones_are_refused() {
     let columns: [Vec<f64>; 4] = [
         times.iter().map(|_| f64::from_bits(random())).collect(),
         times.iter().map(|_| (random() % 1000) as f64 / 100.0).collect(),
-        times.iter().map(|_| if random() % 300 == 0 { f64::NAN } else { 1.0 }).collect(),
+        times.iter().map(|_| if random().is_multiple_of(300) { f64::NAN } else { 1.0 }).collect(),
         vec![3.25; times.len()],
     ];
     for values in &columns {

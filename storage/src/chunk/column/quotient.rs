@@ -4,8 +4,9 @@
 //! 2. What was 50 / 100 comes back as 1 / 2, so every fraction is expanded: its denominator becomes the greatest multiple
 //!    that is not above the column's greatest denominator. Counts that change slowly then change slowly again.
 
-/// Greatest denominator. The fractions up to it are so far apart that hardly any float is one of them by chance.
-const DENOMINATOR_MAX: f64 = (1u64 << 20) as f64;
+/// Greatest product of numerator and denominator. A float is one of the fractions up to it by chance as often as this is
+/// part of 2^52; and two integers of a greater product would hardly be shorter than the float.
+const PRODUCT_MAX: f64 = (1u64 << 40) as f64;
 const NUMERATOR_MAX: f64 = (1u64 << 52) as f64;
 /// Steps of a continued fraction after which a denominator is too great in any case.
 const STEPS_MAX: usize = 32;
@@ -18,12 +19,12 @@ fn fraction(value: f64) -> Option<(i64, i64)> {
     let mut rest = magnitude;
     let (mut numerators, mut denominators) = ((0.0, 1.0), (1.0, 0.0));
     for _ in 0..STEPS_MAX {
-        if rest >= NUMERATOR_MAX {
+        if rest >= PRODUCT_MAX {
             return None;
         }
         let whole = rest as i64 as f64;
         let (numerator, denominator) = (whole * numerators.1 + numerators.0, whole * denominators.1 + denominators.0);
-        if denominator > DENOMINATOR_MAX || numerator >= NUMERATOR_MAX {
+        if denominator * numerator.max(1.0) > PRODUCT_MAX {
             return None;
         }
         if (magnitude * denominator - numerator).abs() <= numerator * NEAR {
@@ -79,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quotients_are_found_exactly(pairs in prop::collection::vec((-3_000_000i64..3_000_000, 1i64..(1 << 20)), 1..50)) {
+        fn quotients_are_found_exactly(pairs in prop::collection::vec((-(1i64 << 20)..1 << 20, 1i64..1 << 20), 1..50)) {
             // A numerator of 0 is positive zero, which a negative denominator would not give.
             let values: Vec<f64> = pairs.iter().map(|&(a, b)| quotient(a, b)).collect();
             let (mut numerators, mut denominators) = (Vec::new(), Vec::new());

@@ -73,7 +73,7 @@ fn common_factor(offsets: &[u64], or: u64) -> u64 {
     let mut odd = 0u64;
     for &offset in offsets {
         let part = offset >> twos;
-        if odd == 0 || part % odd != 0 {
+        if odd == 0 || !part.is_multiple_of(odd) {
             odd = gcd(part, odd);
             if odd == 1 {
                 break;
@@ -92,7 +92,7 @@ pub(super) fn middle(count: usize, number: impl Fn(usize) -> i64) -> i64 {
     }
     for (at, slot) in sample.iter_mut().enumerate() {
         let fraction = (at as u32).wrapping_mul(0x9e37_79b9);
-        *slot = number((u64::from(fraction) * count as u64 >> 32) as usize);
+        *slot = number(((u64::from(fraction) * count as u64) >> 32) as usize);
     }
     sample.sort_unstable();
     sample[sample.len() / 2]
