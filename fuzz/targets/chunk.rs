@@ -6,7 +6,7 @@ use marigram_storage::chunk::{ChunkBuilder, decode};
 
 fuzz_target!(|bytes: &[u8]| {
     let (mut times, mut values) = (Vec::new(), Vec::new());
-    if decode(bytes, &mut times, &mut values).is_err() {
+    if decode(&[], bytes, &mut times, &mut values).is_err() {
         return;
     }
     let mut builder = ChunkBuilder::default();
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         builder.push(*time, *value);
     }
     let (mut again_times, mut again_values) = (Vec::new(), Vec::new());
-    decode(&builder.encode(), &mut again_times, &mut again_values).unwrap();
+    decode(&[], &builder.encode(), &mut again_times, &mut again_values).unwrap();
     assert_eq!(again_times, times);
     let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&again_values), bits(&values));

@@ -51,7 +51,7 @@ fn some_tenants() -> Tenants {
             .map(|i| {
                 let labels =
                     [("__name__", "m"), ("pod", &*format!("pod-{i}")), ("odd", if i % 2 == 1 { "yes" } else { "" })];
-                (Labels::from_pairs(labels), column(start + i, 100 + i * 40))
+                (Labels::from_pairs(labels), column(start + i, 100 + i * 140))
             })
             .collect()
     };
@@ -95,7 +95,7 @@ fn ranges_and_tenants_limit_what_is_found() {
     let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(1))).unwrap();
     let b = block.tenant(&tenant("b")).unwrap();
     let pods = |matchers: &[Matcher], range| b.label_values("pod", matchers, range).unwrap();
-    let late = TimeRange { start_ms: 50_000 + 139 * 15_000 + 12, end_ms: i64::MAX };
+    let late = TimeRange { start_ms: 50_000 + 239 * 15_000 + 12, end_ms: i64::MAX };
     assert_eq!(pods(&[], TimeRange::ALL).len(), 12);
     assert_eq!(pods(&[], late).len(), 10, "pods 0 and 1 end before");
     assert_eq!(pods(&[Matcher::equal("odd", "yes")], late), ["pod-11", "pod-3", "pod-5", "pod-7", "pod-9"]);
@@ -103,7 +103,8 @@ fn ranges_and_tenants_limit_what_is_found() {
     let early = TimeRange { start_ms: i64::MIN, end_ms: 49_999 };
     assert!(b.select(&[], early).unwrap().is_empty());
     let refs = b.select(&[Matcher::equal("pod", "pod-11")], late).unwrap();
-    let chunks = b.chunks(refs[0], late).unwrap();
+    let end = TimeRange { start_ms: 50_000 + 1100 * 15_000, end_ms: i64::MAX };
+    let chunks = b.chunks(refs[0], end).unwrap();
     assert!(chunks.len() < b.chunks(refs[0], TimeRange::ALL).unwrap().len(), "chunks outside are skipped");
     let (labels, id) = b.series(refs[0]).unwrap();
     assert_eq!((labels.id(), b.id(refs[0]).unwrap()), (id, id));

@@ -104,7 +104,7 @@ fn decode_times(bytes: &mut &[u8], len: usize, times: &mut Vec<i64>) -> Option<(
     bytes.is_empty().then_some(())
 }
 
-fn decode_values(bytes: &[u8], len: usize, values: &mut Vec<f64>) -> Option<()> {
+pub(super) fn decode_values(bytes: &[u8], len: usize, values: &mut Vec<f64>) -> Option<()> {
     values.reserve(len);
     let mut bits = BitReader::new(bytes);
     let mut value = bits.take(64)?;
@@ -144,7 +144,7 @@ mod tests {
                 builder.push(t, f64::from_bits(b));
             }
             let (mut got_times, mut got_values) = (Vec::new(), Vec::new());
-            decode(&builder.encode(), &mut got_times, &mut got_values).unwrap();
+            decode(&[], &builder.encode(), &mut got_times, &mut got_values).unwrap();
             prop_assert_eq!(&got_times, &times);
             let got_bits: Vec<u64> = got_values.iter().map(|v| v.to_bits()).collect();
             prop_assert_eq!(&got_bits[..], &bits[..times.len()]);
@@ -153,7 +153,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let (mut times, mut values) = (Vec::new(), Vec::new());
-            let _ = decode(&bytes, &mut times, &mut values);
+            let _ = decode(&[], &bytes, &mut times, &mut values);
         }
     }
 }

@@ -20,13 +20,18 @@ pub(crate) fn header(magic: [u8; 4], version: u32) -> Vec<u8> {
 
 /// Checks a file's header. `what` names the file in errors.
 pub(crate) fn check_header(what: &str, file: &[u8], magic: [u8; 4], version: u32) -> Result<()> {
+    header_version(what, file, magic, &[version]).map(drop)
+}
+
+/// Checks the header of a file that is of one of the `versions`; answers which.
+pub(crate) fn header_version(what: &str, file: &[u8], magic: [u8; 4], versions: &[u32]) -> Result<u32> {
     let header = file.get(..HEADER_BYTES).ok_or_else(|| Error::corrupt(what, "the file ends within its header"))?;
     let fields = open(what, "header", header)?;
     if !fields.starts_with(&magic) {
         return Err(Error::corrupt(what, "the magic is that of another kind of file"));
     }
     match u32_at(fields, 4) {
-        Some(found) if found == version => Ok(()),
+        Some(found) if versions.contains(&found) => Ok(found),
         found => Err(Error::UnknownVersion { what: what.to_owned(), version: found.unwrap_or(0) }),
     }
 }

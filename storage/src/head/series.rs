@@ -81,7 +81,8 @@ impl SeriesChunks {
 }
 
 fn encoded(builder: &ChunkBuilder) -> EncodedChunk {
-    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), bytes: Bytes::from(builder.encode()) }
+    let bytes = Bytes::from(builder.encode());
+    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), times: Bytes::new(), bytes }
 }
 
 fn encoded_samples(samples: &[Sample]) -> EncodedChunk {

@@ -130,8 +130,16 @@ impl Postings for PostingsIndex {
         Cow::Borrowed(&self.all)
     }
 
-    fn names(&self) -> impl Iterator<Item = Result<(&str, Self::Name<'_>), Infallible>> {
-        self.names.iter().map(|(name, postings)| Ok((&**name, postings)))
+    fn visit_names<'a>(
+        &'a self,
+        mut visit: impl FnMut(&str, Self::Name<'a>) -> Result<bool, Infallible>,
+    ) -> Result<(), Infallible> {
+        for (name, postings) in &self.names {
+            if !visit(name, postings)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn name(&self, name: &str) -> Result<Option<Self::Name<'_>>, Infallible> {
@@ -142,13 +150,18 @@ impl Postings for PostingsIndex {
         Ok(Cow::Borrowed(&name.any))
     }
 
-    fn values_from<'a>(
+    fn visit_values<'a>(
         &'a self,
         name: Self::Name<'a>,
         from: &str,
-    ) -> impl Iterator<Item = Result<(&'a str, Self::Value<'a>), Infallible>> {
-        let range = name.values.range::<str, _>((Bound::Included(from), Bound::Unbounded));
-        range.map(|(value, series)| Ok((&**value, series)))
+        mut visit: impl FnMut(&str, Self::Value<'a>) -> Result<bool, Infallible>,
+    ) -> Result<(), Infallible> {
+        for (value, series) in name.values.range::<str, _>((Bound::Included(from), Bound::Unbounded)) {
+            if !visit(value, series)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn value<'a>(&'a self, name: Self::Name<'a>, value: &str) -> Result<Option<Self::Value<'a>>, Infallible> {
