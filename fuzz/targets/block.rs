@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::any::Any;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -26,9 +27,14 @@ fuzz_target!(|input: &[u8]| {
     let Ok(block) = Block::open(&disk, Path::new("01HF7YAT00000000000000001A")) else { return };
     let mut decoder = SeriesDecoder::default();
     for tenant in block.tenants().filter_map(|tenant| block.tenant(tenant)) {
+        let mut cursor = tenant.cursor();
         for series in tenant.select(&[], TimeRange::ALL).unwrap_or_default() {
             let _ = tenant.series(series);
-            if let Ok(chunks) = tenant.chunks(series, TimeRange::ALL) {
+            if cursor.seek(series).is_err() {
+                continue;
+            }
+            let _ = cursor.label_bytes();
+            if let Ok(chunks) = cursor.chunks(TimeRange::ALL) {
                 let _ = decoder.decode(&chunks, TimeRange::ALL);
             }
         }
@@ -51,6 +57,14 @@ impl Disk for Files {
     }
     fn read(&self, path: &Path) -> Result<Option<Bytes>> {
         Ok(self.find(path))
+    }
+    fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Option<Bytes>> {
+        let clip = |bytes: Bytes| {
+            let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(bytes.len());
+            let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
+            bytes.slice(start..end)
+        };
+        Ok(self.find(path).map(clip))
     }
     fn map(&self, path: &Path) -> Result<Bytes> {
         self.find(path).ok_or_else(|| Error::BadInput("no such file".into()))

@@ -161,5 +161,10 @@ pub(crate) fn encoded(samples: &[(i64, f64)]) -> EncodedChunk {
     for (time_ms, value) in samples {
         builder.push(*time_ms, *value);
     }
-    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), bytes: builder.encode().into() }
+    EncodedChunk {
+        min_ms: builder.first_ms(),
+        max_ms: builder.last_ms(),
+        times: Default::default(),
+        bytes: builder.encode().into(),
+    }
 }

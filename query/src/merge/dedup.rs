@@ -205,5 +205,10 @@ fn encoded(replicas: &[Replica<'_>], runs: &[Run]) -> Vec<EncodedChunk> {
 }
 
 fn chunk(builder: &ChunkBuilder) -> EncodedChunk {
-    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), bytes: builder.encode().into() }
+    EncodedChunk {
+        min_ms: builder.first_ms(),
+        max_ms: builder.last_ms(),
+        times: Default::default(),
+        bytes: builder.encode().into(),
+    }
 }

@@ -163,7 +163,7 @@ impl Union {
 /// Orders the chunks of several pieces by time, and keeps equal ones once.
 fn put_in_order(chunks: &mut Vec<EncodedChunk>) {
     let order = |a: &EncodedChunk, b: &EncodedChunk| {
-        (a.min_ms, a.max_ms).cmp(&(b.min_ms, b.max_ms)).then_with(|| a.bytes.cmp(&b.bytes))
+        (a.min_ms, a.max_ms).cmp(&(b.min_ms, b.max_ms)).then_with(|| (&a.bytes, &a.times).cmp(&(&b.bytes, &b.times)))
     };
     chunks.sort_unstable_by(order);
     chunks.dedup_by(|a, b| order(a, b).is_eq());

@@ -257,7 +257,7 @@ fn a_batch_ends_at_its_target_and_holds_its_memory() {
             bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             builder.push(time, f64::from_bits(bits));
         }
-        EncodedChunk { min_ms: 0, max_ms: 39_999, bytes: builder.encode().into() }
+        EncodedChunk { min_ms: 0, max_ms: 39_999, times: Default::default(), bytes: builder.encode().into() }
     };
     let mut series: Vec<_> = (0..8u8)
         .map(|name| SelectedSeries {

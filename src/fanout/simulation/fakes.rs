@@ -265,7 +265,12 @@ fn encoded(samples: &[(u64, i64)]) -> EncodedChunk {
     for sample in samples {
         builder.push(sample.1, value(*sample));
     }
-    EncodedChunk { min_ms: builder.first_ms(), max_ms: builder.last_ms(), bytes: builder.encode().into() }
+    EncodedChunk {
+        min_ms: builder.first_ms(),
+        max_ms: builder.last_ms(),
+        times: Default::default(),
+        bytes: builder.encode().into(),
+    }
 }
 
 impl SeriesStream for SimStream {

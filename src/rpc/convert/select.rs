@@ -1,9 +1,11 @@
 //! Selects: the request, and the series of the answer.
 //!
 //! 1. [`Pieces`] cuts a batch into pieces of at most 1 MiB. A series whose chunks do not fit into what is left of a
-//!    piece goes on in the next one.
+//!    piece goes on in the next one. Timestamps that chunks share travel once per piece.
 //! 2. [`Joiner`] checks the pieces as they arrive, puts such series together again, and yields batches in which each
 //!    series comes once.
+
+use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use marigram_proto::cluster as proto;
@@ -19,8 +21,10 @@ use crate::rpc::PIECE_BYTES_MAX;
 
 /// Tags, lengths and the id of a series.
 const SERIES_OVERHEAD_BYTES: usize = 64;
-/// First timestamp, span and length of a chunk, at most.
-const CHUNK_OVERHEAD_BYTES: usize = 10 + 10 + 5;
+/// First timestamp, span, length, and number of the times of a chunk, at most.
+const CHUNK_OVERHEAD_BYTES: usize = 10 + 10 + 5 + 5;
+/// Tag and length of shared timestamps.
+const TIMES_OVERHEAD_BYTES: usize = 6;
 /// Matchers of one request, and labels that it may drop.
 const MATCHERS_MAX: usize = 1000;
 
@@ -201,20 +205,11 @@ impl Iterator for Pieces {
     type Item = Result<proto::SelectPiece, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut piece = proto::SelectPiece::default();
-        let mut left = PIECE_BYTES_MAX;
+        let mut piece = Piece::new();
         loop {
             let Some((series, sent)) = self.current.take().or_else(|| Some((self.series.next()?, 0))) else { break };
-            let head = SERIES_OVERHEAD_BYTES + series.labels.as_bytes().len() + series.replica.as_bytes().len();
             let wanted = series.chunks.get(sent..).unwrap_or_default();
-            let mut room = left.saturating_sub(head);
-            let fitting = wanted.iter().take_while(|chunk| {
-                let needed = CHUNK_OVERHEAD_BYTES + chunk.bytes.len();
-                let fits = needed <= room;
-                room = room.saturating_sub(needed);
-                fits
-            });
-            let count = fitting.count();
+            let count = piece.take(&series, wanted);
             if count == 0 && !wanted.is_empty() {
                 if piece.series.is_empty() {
                     return Some(Err(Malformed::new(
@@ -224,22 +219,67 @@ impl Iterator for Pieces {
                 self.current = Some((series, sent));
                 break;
             }
-            let chosen = wanted.get(..count).unwrap_or_default();
-            left =
-                left.saturating_sub(head + chosen.iter().map(|c| CHUNK_OVERHEAD_BYTES + c.bytes.len()).sum::<usize>());
-            piece.series.push(encode_series(&series, chosen));
             if sent + count < series.chunks.len() {
                 self.current = Some((series, sent + count));
                 break;
             }
         }
-        if piece.series.is_empty() { None } else { Some(Ok(piece)) }
+        let Piece { series, times, .. } = piece;
+        if series.is_empty() { None } else { Some(Ok(proto::SelectPiece { header: None, series, times })) }
     }
 }
 
-fn encode_series(series: &SelectedSeries, chunks: &[EncodedChunk]) -> proto::SelectedSeries {
+/// A piece in the making.
+struct Piece {
+    series: Vec<proto::SelectedSeries>,
+    times: Vec<Bytes>,
+    /// The places of `times`, from 1, by the columns' memory: chunks that share a column share that.
+    places: HashMap<(usize, usize), u32>,
+    left: usize,
+}
+
+impl Piece {
+    fn new() -> Self {
+        Piece { series: Vec::new(), times: Vec::new(), places: HashMap::new(), left: PIECE_BYTES_MAX }
+    }
+
+    /// Adds the series with the first of its `chunks`, as many as fit; answers how many. None: nothing was added, unless
+    /// there are no chunks.
+    fn take(&mut self, series: &SelectedSeries, chunks: &[EncodedChunk]) -> usize {
+        let head = SERIES_OVERHEAD_BYTES + series.labels.as_bytes().len() + series.replica.as_bytes().len();
+        let mut room = self.left.saturating_sub(head);
+        let mut numbers = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let key = (chunk.times.as_ptr() as usize, chunk.times.len());
+            let known = if chunk.times.is_empty() { Some(0) } else { self.places.get(&key).copied() };
+            let column = if known.is_some() { 0 } else { TIMES_OVERHEAD_BYTES + chunk.times.len() };
+            let needed = CHUNK_OVERHEAD_BYTES + chunk.bytes.len() + column;
+            if needed > room {
+                break;
+            }
+            room -= needed;
+            numbers.push(known.unwrap_or_else(|| {
+                self.times.push(chunk.times.clone());
+                let number = self.times.len() as u32;
+                self.places.insert(key, number);
+                number
+            }));
+        }
+        let count = numbers.len();
+        if count > 0 || (chunks.is_empty() && head <= self.left) {
+            self.left = room;
+            self.series.push(encode_series(series, chunks.get(..count).unwrap_or_default(), numbers));
+        }
+        count
+    }
+}
+
+fn encode_series(series: &SelectedSeries, chunks: &[EncodedChunk], mut chunk_times: Vec<u32>) -> proto::SelectedSeries {
     let mut bytes = BytesMut::with_capacity(chunks.iter().map(|chunk| chunk.bytes.len()).sum());
     chunks.iter().for_each(|chunk| bytes.extend_from_slice(&chunk.bytes));
+    if chunk_times.iter().all(|number| *number == 0) {
+        chunk_times.clear();
+    }
     proto::SelectedSeries {
         id: member::encode_id(series.id.0),
         labels: Bytes::copy_from_slice(series.labels.as_bytes()),
@@ -248,6 +288,7 @@ fn encode_series(series: &SelectedSeries, chunks: &[EncodedChunk]) -> proto::Sel
         chunk_span_ms: chunks.iter().map(|chunk| chunk.max_ms.wrapping_sub(chunk.min_ms) as u64).collect(),
         chunk_lengths: chunks.iter().map(|chunk| chunk.bytes.len() as u32).collect(),
         chunks: bytes.freeze(),
+        chunk_times,
     }
 }
 
@@ -267,9 +308,12 @@ impl Joiner {
         if piece.header.is_some() || piece.series.is_empty() {
             return Err(Malformed::new("a piece of an answer holds no series, or a second header"));
         }
+        if piece.times.iter().any(Bytes::is_empty) {
+            return Err(Malformed::new("shared timestamps of an answer are empty"));
+        }
         let mut complete = Vec::with_capacity(piece.series.len());
         for (at, series) in piece.series.into_iter().enumerate() {
-            let next = decode_series(series)?;
+            let next = decode_series(series, &piece.times)?;
             let Some(held) = &mut self.held else {
                 self.held = Some(next);
                 continue;
@@ -303,7 +347,8 @@ fn ascending<'a>(chunks: impl IntoIterator<Item = &'a EncodedChunk>) -> bool {
     chunks.into_iter().map(|chunk| chunk.min_ms).is_sorted()
 }
 
-fn decode_series(series: proto::SelectedSeries) -> Result<SelectedSeries, Malformed> {
+/// `times`: the columns of the piece.
+fn decode_series(series: proto::SelectedSeries, times: &[Bytes]) -> Result<SelectedSeries, Malformed> {
     let id = SeriesId(id(&series.id, "a series id")?);
     let own_labels = labels_of(id, &series.labels)?;
     let replica = if series.replica.is_empty() { Labels::default() } else { labels(&series.replica)? };
@@ -311,6 +356,13 @@ fn decode_series(series: proto::SelectedSeries) -> Result<SelectedSeries, Malfor
     if count == 0 || series.chunk_min_ms.len() != count || series.chunk_span_ms.len() != count {
         return Err(Malformed::new("a series has no chunks, or columns of chunks that differ in length"));
     }
+    if !series.chunk_times.is_empty() && series.chunk_times.len() != count {
+        return Err(Malformed::new("a series has not as many numbers of timestamps as chunks"));
+    }
+    let times_of = |at: usize| match series.chunk_times.get(at).copied().unwrap_or(0) as usize {
+        0 => Some(Bytes::new()),
+        number => times.get(number - 1).cloned(),
+    };
     let mut chunks = Vec::with_capacity(count);
     let mut at = 0usize;
     let columns = series.chunk_min_ms.iter().zip(&series.chunk_span_ms).zip(&series.chunk_lengths);
@@ -319,7 +371,10 @@ fn decode_series(series: proto::SelectedSeries) -> Result<SelectedSeries, Malfor
         let (Some(end), Some(max_ms)) = (end, min_ms.checked_add_unsigned(span_ms)) else {
             return Err(Malformed::new("a chunk reaches beyond the message or the end of time"));
         };
-        chunks.push(EncodedChunk { min_ms, max_ms, bytes: series.chunks.slice(at..end) });
+        let Some(times) = times_of(chunks.len()) else {
+            return Err(Malformed::new("a chunk names timestamps that the piece does not hold"));
+        };
+        chunks.push(EncodedChunk { min_ms, max_ms, times, bytes: series.chunks.slice(at..end) });
         at = end;
     }
     if at != series.chunks.len() || !ascending(&chunks) {
@@ -328,9 +383,16 @@ fn decode_series(series: proto::SelectedSeries) -> Result<SelectedSeries, Malfor
     Ok(SelectedSeries { id, labels: own_labels, replica, chunks })
 }
 
-/// Bytes that a series holds out of a query's budget.
+/// Bytes that a series holds out of a query's budget. Timestamps that it shares with others count for each series, once for
+/// chunks that follow each other: a piece's columns live as long as any of its series.
 pub(crate) fn held_bytes(series: &SelectedSeries) -> u64 {
-    let chunks: usize = series.chunks.iter().map(|chunk| size_of::<EncodedChunk>() + chunk.bytes.len()).sum();
+    let mut before = std::ptr::null();
+    let mut times = |chunk: &EncodedChunk| {
+        let new = std::mem::replace(&mut before, chunk.times.as_ptr()) != chunk.times.as_ptr();
+        if new { chunk.times.len() } else { 0 }
+    };
+    let chunks: usize =
+        series.chunks.iter().map(|chunk| size_of::<EncodedChunk>() + chunk.bytes.len() + times(chunk)).sum();
     (size_of::<SelectedSeries>() + series.labels.as_bytes().len() + series.replica.as_bytes().len() + chunks) as u64
 }
 

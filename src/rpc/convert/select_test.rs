@@ -5,16 +5,19 @@ use prost::Message;
 
 use super::*;
 
-type Said = (u128, Vec<u8>, Vec<u8>, Vec<(i64, i64, Vec<u8>)>);
+type Said = (u128, Vec<u8>, Vec<u8>, Vec<(i64, i64, Vec<u8>, Vec<u8>)>);
 
 fn said(series: &[SelectedSeries]) -> Vec<Said> {
-    let chunks = |s: &SelectedSeries| s.chunks.iter().map(|c| (c.min_ms, c.max_ms, c.bytes.to_vec())).collect();
+    let chunks = |s: &SelectedSeries| {
+        s.chunks.iter().map(|c| (c.min_ms, c.max_ms, c.times.to_vec(), c.bytes.to_vec())).collect()
+    };
     let one = |s: &SelectedSeries| (s.id.0, s.labels.as_bytes().to_vec(), s.replica.as_bytes().to_vec(), chunks(s));
     series.iter().map(one).collect()
 }
 
 fn chunk(min_ms: i64, span_ms: u32, bytes: Vec<u8>) -> EncodedChunk {
-    EncodedChunk { min_ms, max_ms: min_ms.saturating_add(i64::from(span_ms)), bytes: bytes.into() }
+    let max_ms = min_ms.saturating_add(i64::from(span_ms));
+    EncodedChunk { min_ms, max_ms, times: Bytes::new(), bytes: bytes.into() }
 }
 
 fn one(name: &str, replica: &str, mut chunks: Vec<EncodedChunk>) -> SelectedSeries {
@@ -46,10 +49,15 @@ proptest! {
     #[test]
     fn series_survive_the_way(
         series in proptest::collection::vec(
-            ("[a-d]", "[ab]?", proptest::collection::vec((any::<i64>(), any::<u32>(), 0usize..400_000), 1..9)), 0..6),
+            ("[a-d]", "[ab]?", proptest::collection::vec((any::<i64>(), any::<u32>(), 0usize..400_000, 0usize..5), 1..9)), 0..6),
+        columns in proptest::collection::vec(1usize..300_000, 4),
     ) {
+        let columns: Vec<Bytes> = columns.iter().map(|length| Bytes::from(vec![5; *length])).collect();
         let series = series.iter().map(|(name, replica, chunks)| {
-            let chunks = chunks.iter().map(|(min, span, length)| chunk(*min, *span, vec![7; *length])).collect();
+            let chunks = chunks.iter().map(|(min, span, length, times)| {
+                let times = times.checked_sub(1).map_or_else(Bytes::new, |at| columns[at].clone());
+                EncodedChunk { times, ..chunk(*min, *span, vec![7; *length]) }
+            }).collect();
             one(name, replica, chunks)
         });
         let series = in_order(series.collect());
@@ -78,6 +86,23 @@ fn a_series_larger_than_a_piece_goes_on_in_the_next() {
 }
 
 #[test]
+fn shared_timestamps_travel_once_per_piece() {
+    let column = Bytes::from(vec![9; 1000]);
+    let shared = |name: &str| {
+        let chunks = (0..3).map(|i| EncodedChunk { times: column.clone(), ..chunk(i, 5, vec![1; 10]) });
+        one(name, "", chunks.collect())
+    };
+    let series = in_order((0..2000).map(|i| shared(&format!("m{i}"))).collect());
+    let pieces: Vec<_> = Pieces::new(series.clone()).map(|piece| piece.unwrap()).collect();
+    assert!(pieces.iter().all(|piece| piece.times == [column.clone()]));
+    assert_eq!(pieces.len(), 1, "with the column for each chunk there would be six");
+    let arrived = travelled(series.clone());
+    assert_eq!(said(&arrived), said(&series));
+    let address = |at: usize, chunk: usize| arrived[at].chunks[chunk].times.as_ptr();
+    assert_eq!(address(0, 0), address(1999, 2), "what arrives shares its memory too");
+}
+
+#[test]
 fn what_fits_into_no_piece_is_an_error() {
     let large = one("large", "", vec![chunk(0, 0, vec![0; PIECE_BYTES_MAX])]);
     assert!(Pieces::new(vec![large]).next().unwrap().is_err());
@@ -89,8 +114,15 @@ fn pieces_that_no_node_makes_are_refused() {
         one("a", "", vec![chunk(1, 5, vec![1, 2]), chunk(9, 0, vec![3])]),
         one("b", "", vec![chunk(1, 5, vec![1])]),
     ]);
+    let mut series = series;
+    series[1].chunks[0].times = Bytes::from_static(&[1, 2, 3]);
     let good = Pieces::new(series).next().unwrap().unwrap();
-    let spoilt: [fn(&mut proto::SelectPiece); 12] = [
+    assert_eq!(good.times.len(), 1);
+    let spoilt: [fn(&mut proto::SelectPiece); 16] = [
+        |piece| piece.times.clear(),
+        |piece| piece.times[0] = Bytes::new(),
+        |piece| piece.series[1].chunk_times[0] = u32::MAX,
+        |piece| piece.series[0].chunk_times.push(0),
         |piece| piece.series.swap(0, 1),
         |piece| piece.series[1] = piece.series[0].clone(),
         |piece| piece.series.clear(),

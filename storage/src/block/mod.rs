@@ -8,7 +8,7 @@ mod writer;
 pub(crate) use meta::parse_ulid;
 pub use meta::{BlockFile, BlockMeta};
 pub(crate) use reader::check_chunk;
-pub use reader::{Block, BlockSeriesRef, TenantBlock};
+pub use reader::{Block, BlockSeriesRef, SeriesCursor, TenantBlock};
 pub use writer::BlockWriter;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +26,12 @@ pub(crate) const INDEX_FILE: &str = "index";
 pub(crate) const CHUNKS_FILE: &str = "chunks";
 /// Begins a chunks file.
 const CHUNKS_MAGIC: [u8; 4] = *b"MGCK";
-/// Version of the chunks file.
-const CHUNKS_VERSION: u32 = 1;
+/// Version of the chunks files that are written.
+const CHUNKS_VERSION: u32 = 2;
+/// Version of the chunks files that are still read: the chunks in it say themselves of what kind they are.
+const CHUNKS_VERSION_OLD: u32 = 1;
+/// A chunk of a block is cut when it holds this many samples.
+pub const COLUMN_SAMPLES_MAX_IN_BLOCK: usize = 1024;
 /// What the name of a directory ends with whose block is not published, or is being removed.
 const UNFINISHED_SUFFIX: &str = ".tmp";
 

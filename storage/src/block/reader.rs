@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::meta::{BlockFile, BlockMeta};
-use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, INDEX_FILE, META_FILE};
+use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, CHUNKS_VERSION_OLD, INDEX_FILE, META_FILE};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::binary::{CRC_BYTES, check_header, open};
-use crate::index::{ChunkRef, IndexFile, TenantIndex};
+use crate::format::binary::{CRC_BYTES, header_version, open};
+use crate::index::{self, ChunkPlace, ChunkRef, IndexFile, TenantIndex};
 use crate::model::labels::{Labels, SeriesId};
 use crate::model::matcher::Matcher;
 use crate::model::tenant::TenantId;
@@ -60,7 +60,7 @@ impl Block {
         let index = IndexFile::open(&index_name, &index_bytes, meta.chunks_bytes)?;
         check_against_meta(&index_name, &index, &meta)?;
         let chunks_name = name(CHUNKS_FILE);
-        check_header(&chunks_name, &chunks, CHUNKS_MAGIC, CHUNKS_VERSION)?;
+        header_version(&chunks_name, &chunks, CHUNKS_MAGIC, CHUNKS_VERSION_OLD..=CHUNKS_VERSION)?;
         Ok(Block { files: Arc::new(Files { meta, meta_bytes, index, index_bytes, chunks, chunks_name }) })
     }
 
@@ -160,21 +160,19 @@ impl TenantBlock {
     }
 
     /// The chunks of a series that overlap `range`, in ascending order of time, each verified. They share the block's
-    /// mapping.
+    /// mapping. For many series take a [`TenantBlock::cursor`].
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn chunks(&self, series: BlockSeriesRef, range: TimeRange) -> Result<Vec<EncodedChunk>> {
-        self.index().chunks_in(series.0, range)?.map(|chunk| self.chunk(chunk)).collect()
+        let mut cursor = self.cursor();
+        cursor.seek(series)?;
+        cursor.chunks(range)
     }
 
-    fn chunk(&self, chunk: ChunkRef) -> Result<EncodedChunk> {
-        let what = self.files.chunks_name.as_str();
-        let start = usize::try_from(chunk.offset).unwrap_or(usize::MAX);
-        let end = start.saturating_add(chunk.length as usize);
-        let sealed = self.files.chunks.get(start..end.saturating_add(CRC_BYTES)).unwrap_or_default();
-        check_chunk(what, &chunk, sealed)?;
-        Ok(EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, bytes: self.files.chunks.slice(start..end) })
+    /// A walk over the series, quick where they ascend.
+    pub fn cursor(&self) -> SeriesCursor<'_> {
+        SeriesCursor { files: &self.files, index: self.index().cursor(), chunks: Vec::new(), times: (0, Bytes::new()) }
     }
 
     /// The label names of the series that pass all matchers and have a chunk that overlaps `range`, ascending.
@@ -194,10 +192,75 @@ impl TenantBlock {
     }
 }
 
+/// A walk over the series of a tenant in a block. In ascending order a series costs little more than the bytes of its labels.
+#[derive(Debug)]
+pub struct SeriesCursor<'a> {
+    files: &'a Files,
+    index: index::SeriesCursor<'a>,
+    chunks: Vec<ChunkRef>,
+    /// The last shared column of timestamps, by its number.
+    times: (u32, Bytes),
+}
+
+impl SeriesCursor<'_> {
+    /// Goes to a series.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also for a reference of another block.
+    pub fn seek(&mut self, series: BlockSeriesRef) -> Result<()> {
+        self.index.seek(series.0)
+    }
+
+    /// The canonical bytes of the series' labels. Valid until the next call.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn label_bytes(&mut self) -> Result<&[u8]> {
+        self.index.label_bytes()
+    }
+
+    /// Labels and id of the series.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn labels(&mut self) -> Result<(Labels, SeriesId)> {
+        self.index.labels()
+    }
+
+    /// The chunks of the series that overlap `range`, as [`TenantBlock::chunks`].
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn chunks(&mut self, range: TimeRange) -> Result<Vec<EncodedChunk>> {
+        let mut refs = std::mem::take(&mut self.chunks);
+        let found = self.index.chunks(range, &mut refs);
+        let chunks = found.and_then(|()| refs.iter().map(|chunk| self.chunk(chunk)).collect());
+        self.chunks = refs;
+        chunks
+    }
+
+    fn chunk(&mut self, chunk: &ChunkRef) -> Result<EncodedChunk> {
+        if chunk.times != self.times.0 {
+            self.times = (chunk.times, self.index.times(chunk)?);
+        }
+        let bytes = match chunk.place {
+            ChunkPlace::File { offset, length } => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let end = start.saturating_add(length as usize);
+                let sealed = self.files.chunks.get(start..end.saturating_add(CRC_BYTES)).unwrap_or_default();
+                check_chunk(&self.files.chunks_name, offset, length, sealed)?;
+                self.files.chunks.slice(start..end)
+            }
+            ChunkPlace::Inline { .. } => Bytes::copy_from_slice(chunk.place.inline().unwrap_or_default()),
+        };
+        Ok(EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, times: self.times.1.clone(), bytes })
+    }
+}
+
 /// Checks a chunk of the file `what`, with its checksum behind it; answers its bytes without.
-pub(crate) fn check_chunk<'a>(what: &str, chunk: &ChunkRef, sealed: &'a [u8]) -> Result<&'a [u8]> {
-    let damaged = |detail: &str| Error::corrupt(what, format!("chunk at {}: {detail}", chunk.offset));
-    if sealed.len() != chunk.length as usize + CRC_BYTES {
+pub(crate) fn check_chunk<'a>(what: &str, offset: u64, length: u32, sealed: &'a [u8]) -> Result<&'a [u8]> {
+    let damaged = |detail: &str| Error::corrupt(what, format!("chunk at {offset}: {detail}"));
+    if sealed.len() != length as usize + CRC_BYTES {
         return Err(damaged("it lies outside"));
     }
     open(what, "", sealed).map_err(|_| damaged("the checksum does not match"))

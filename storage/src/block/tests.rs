@@ -12,7 +12,7 @@ use crate::disk::RealDisk;
 use crate::error::Error;
 use crate::index::suite::{Searchable, answers_as_brute_force_does, label_sets, matchers};
 use crate::model::labels::Labels;
-use crate::model::matcher::Matcher;
+use crate::model::matcher::{MatchOp, Matcher, matches_all};
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::select::SeriesDecoder;
@@ -51,7 +51,7 @@ fn some_tenants() -> Tenants {
             .map(|i| {
                 let labels =
                     [("__name__", "m"), ("pod", &*format!("pod-{i}")), ("odd", if i % 2 == 1 { "yes" } else { "" })];
-                (Labels::from_pairs(labels), column(start + i, 100 + i * 40))
+                (Labels::from_pairs(labels), column(start + i, 100 + i * 140))
             })
             .collect()
     };
@@ -95,7 +95,7 @@ fn ranges_and_tenants_limit_what_is_found() {
     let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(1))).unwrap();
     let b = block.tenant(&tenant("b")).unwrap();
     let pods = |matchers: &[Matcher], range| b.label_values("pod", matchers, range).unwrap();
-    let late = TimeRange { start_ms: 50_000 + 139 * 15_000 + 12, end_ms: i64::MAX };
+    let late = TimeRange { start_ms: 50_000 + 239 * 15_000 + 12, end_ms: i64::MAX };
     assert_eq!(pods(&[], TimeRange::ALL).len(), 12);
     assert_eq!(pods(&[], late).len(), 10, "pods 0 and 1 end before");
     assert_eq!(pods(&[Matcher::equal("odd", "yes")], late), ["pod-11", "pod-3", "pod-5", "pod-7", "pod-9"]);
@@ -103,7 +103,8 @@ fn ranges_and_tenants_limit_what_is_found() {
     let early = TimeRange { start_ms: i64::MIN, end_ms: 49_999 };
     assert!(b.select(&[], early).unwrap().is_empty());
     let refs = b.select(&[Matcher::equal("pod", "pod-11")], late).unwrap();
-    let chunks = b.chunks(refs[0], late).unwrap();
+    let end = TimeRange { start_ms: 50_000 + 1100 * 15_000, end_ms: i64::MAX };
+    let chunks = b.chunks(refs[0], end).unwrap();
     assert!(chunks.len() < b.chunks(refs[0], TimeRange::ALL).unwrap().len(), "chunks outside are skipped");
     let (labels, id) = b.series(refs[0]).unwrap();
     assert_eq!((labels.id(), b.id(refs[0]).unwrap()), (id, id));
@@ -284,18 +285,147 @@ fn a_wrong_index_with_right_checksums_harms_nobody() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
     write(&disk, temp.path(), Ulid(3), &some_tenants());
     let index = std::fs::read(block_dir(temp.path(), Ulid(3)).join(INDEX_FILE)).unwrap();
-    let sections = sections(&index);
-    assert_eq!(sections.len(), 2 + 2 * 4);
-    for section in sections {
+    assert_eq!(sections(&index).len(), 2 + 2 * 4);
+    harm(&index, 1);
+}
+
+/// Changes every so many bytes of an index in several ways, makes the checksums right, and uses all that opens.
+fn harm(index: &[u8], step: usize) {
+    for section in sections(index) {
         let payload = section.start..section.end - 4;
-        for at in payload.clone() {
+        for at in payload.clone().step_by(step) {
             for changed in [0, 0xff, index[at] ^ 1, index[at] ^ 0x80, index[at].wrapping_add(1)] {
-                let mut wrong = index.clone();
+                let mut wrong = index.to_vec();
                 wrong[at] = changed;
                 let crc = crc32c::crc32c(&wrong[payload.clone()]);
                 wrong[payload.end..section.end].copy_from_slice(&crc.to_le_bytes());
                 crate::fuzzing::index(&wrong);
             }
         }
+    }
+}
+
+/// Series as a fleet has them: labels that go along with a target, scrape times that its series share; and exceptions from all of it.
+fn fleet(targets: u64, metrics: u64, seed: u64) -> BTreeMap<Labels, Column> {
+    let mut state = seed | 1;
+    let mut one_in = move |n: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (state >> 33).is_multiple_of(n)
+    };
+    let mut series = BTreeMap::new();
+    for target in 0..targets {
+        for metric in (0..metrics).filter(|_| !one_in(9)).collect::<Vec<_>>() {
+            let scrambled = target * 37 % 101;
+            let mut labels = vec![
+                ("__name__", format!("metric_{metric}")),
+                ("instance", format!("10.0.0.{scrambled}:80")),
+                ("namespace", format!("ns-{}", if one_in(60) { 9 } else { target % 3 })),
+                ("node", format!("node-{}", target / 4)),
+            ];
+            if !one_in(40) {
+                labels.push(("pod", format!("pod-{target}")));
+            }
+            if metric % 3 == 0 {
+                labels.push(("le", format!("{}", target % 5)));
+            }
+            let labels = Labels::from_pairs(labels.iter().map(|(name, value)| (*name, value.as_str())));
+            let (from, len) = if one_in(10) { (7, 20) } else { (0, 30) };
+            let times: Vec<i64> =
+                (from..from + len).map(|i| target as i64 * 13 + i * 15_000 + i * target as i64 % 3).collect();
+            let constant = one_in(3);
+            let value = |time: &i64| if constant { 7 } else { ((time % 1000) as f64 * 0.37).to_bits() };
+            let bits = times.iter().map(value).collect();
+            series.insert(labels, (times, bits));
+        }
+    }
+    series
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn fleets_are_found_and_read_back_in_any_order(targets in 1u64..90, metrics in 1u64..9, seed in any::<u64>(), order in any::<u64>()) {
+        let series = fleet(targets, metrics, seed);
+        prop_assume!(!series.is_empty());
+        let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+        let tenants = BTreeMap::from([(tenant("t"), series.clone())]);
+        write(&disk, temp.path(), Ulid(3), &tenants);
+        let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(3))).unwrap();
+        prop_assert_eq!(read_all(&block), tenants);
+
+        let block = block.tenant(&tenant("t")).unwrap();
+        let all: Vec<(&Labels, &Column)> = series.iter().collect();
+        let (mut cursor, mut decoder) = (block.cursor(), SeriesDecoder::default());
+        let mut shared = std::collections::HashSet::new();
+        for step in 0..all.len() as u64 * 2 {
+            // First as they lie, then here and there.
+            let at = if step < all.len() as u64 { step } else { step.wrapping_mul(order | 1) % all.len() as u64 };
+            let (labels, column) = all[at as usize];
+            cursor.seek(BlockSeriesRef(at as u32)).unwrap();
+            prop_assert_eq!(cursor.labels().unwrap(), (labels.clone(), labels.id()));
+            let chunks = cursor.chunks(TimeRange::ALL).unwrap();
+            let (times, values) = decoder.decode(&chunks, TimeRange::ALL).unwrap();
+            prop_assert_eq!(times, &column.0);
+            prop_assert!(values.iter().map(|v| v.to_bits()).eq(column.1.iter().copied()));
+            shared.extend(chunks.iter().map(|chunk| (chunk.times.as_ptr(), chunk.times.len())));
+        }
+        prop_assert!(shared.len() as u64 <= 2 * targets, "two kinds of columns for each target");
+
+        for (name, op, value) in [
+            ("__name__", MatchOp::Equal, "metric_0"), ("pod", MatchOp::Equal, "pod-7"), ("pod", MatchOp::Equal, ""),
+            ("node", MatchOp::Regex, "node-1.*"), ("namespace", MatchOp::NotEqual, "ns-1"), ("le", MatchOp::NotRegex, "[0-2]"),
+            ("instance", MatchOp::Regex, ".*7:80|10.0.0.1:80"), ("nothing", MatchOp::Equal, ""),
+        ] {
+            let matchers = [Matcher::new(name, op, value).unwrap()];
+            let expected: Vec<u32> = (0..).zip(&all).filter(|(_, (l, _))| matches_all(&matchers, l)).map(|(i, _)| i).collect();
+            let found: Vec<u32> = block.select(&matchers, TimeRange::ALL).unwrap().iter().map(|r| r.0).collect();
+            prop_assert_eq!(found, expected, "{}", matchers[0]);
+        }
+        let early = TimeRange { start_ms: i64::MIN, end_ms: 90_000 };
+        let expected: Vec<u32> = (0..).zip(&all).filter(|(_, (_, c))| c.0[0] <= 90_000).map(|(i, _)| i).collect();
+        let found: Vec<u32> = block.select(&[], early).unwrap().iter().map(|r| r.0).collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_fleet_takes_few_bytes() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    let series = fleet(100, 8, 1);
+    let (count, raw) = (series.len(), series.keys().map(|labels| labels.as_bytes().len()).sum::<usize>());
+    write(&disk, temp.path(), Ulid(3), &BTreeMap::from([(tenant("t"), series)]));
+    let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(3))).unwrap();
+    let index = block.file(BlockFile::Index).len();
+    assert!(index < 30 * count && index < raw / 3, "{index} bytes for {count} series with labels of {raw} bytes");
+}
+
+#[test]
+fn a_wrong_index_of_a_fleet_with_right_checksums_harms_nobody() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    write(&disk, temp.path(), Ulid(3), &BTreeMap::from([(tenant("t"), fleet(30, 5, 5))]));
+    let index = std::fs::read(block_dir(temp.path(), Ulid(3)).join(INDEX_FILE)).unwrap();
+    harm(&index, 3);
+}
+
+/// An index that an earlier version wrote.
+fn old_index() -> Vec<u8> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/blocks/01HF7YAT00000000000000001A");
+    std::fs::read(golden.join(INDEX_FILE)).unwrap()
+}
+
+#[test]
+fn a_wrong_old_index_with_right_checksums_harms_nobody() {
+    crate::fuzzing::index(&old_index());
+    harm(&old_index(), 3);
+}
+
+#[test]
+fn every_flipped_byte_of_an_old_index_is_refused() {
+    let index = old_index();
+    for at in 0..index.len() {
+        let mut damaged = index.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let opened = crate::index::IndexFile::open("index", &damaged.into(), 1 << 20);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "byte {at}");
     }
 }

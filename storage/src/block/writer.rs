@@ -1,9 +1,11 @@
 //! Writes a block.
 //!
 //! 1. Everything goes into `<ULID>.tmp/`. Chunks are encoded and written as series come, so that memory holds only what
-//!    the index of the current tenant needs.
+//!    the index of the current tenant needs. Timestamps that series share go into the index, once, and so do chunks of a few
+//!    bytes.
 //! 2. At a tenant's end its index sections are written.
-//! 3. The end: `chunks`, `index` and `meta.json` are fsynced, then the directory; it is renamed to `<ULID>`, and the
+//! 3. Every few MiB a file is fsynced: the last fsync is short, and other writers' do not wait behind a burst.
+//! 4. The end: `chunks`, `index` and `meta.json` are fsynced, then the directory; it is renamed to `<ULID>`, and the
 //!    directory above is fsynced. Whoever sees `<ULID>/` sees a whole block.
 
 use std::path::{Path, PathBuf};
@@ -12,18 +14,25 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use super::meta::{BlockMeta, LEVEL_SEALED};
-use super::{CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, INDEX_FILE, META_FILE, block_dir, unfinished_dir};
-use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkBuilder};
+use super::{
+    CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, COLUMN_SAMPLES_MAX_IN_BLOCK, INDEX_FILE, META_FILE, block_dir,
+    unfinished_dir,
+};
+use crate::chunk::{COLUMN_SAMPLES_MAX, Effort, ValueEncoder, encode_chunk, encode_values_chunk};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::format::binary::{header, seal};
-use crate::index::{ChunkRef, IndexBuilder, TenantBuilder};
+use crate::index::{IndexBuilder, TenantBuilder};
 use crate::model::labels::Labels;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 
 /// Bytes that are collected before they are handed to the disk.
 const BUFFER_BYTES: usize = 256 << 10;
+/// A file is made durable each time that it has grown by so much.
+const SYNC_BYTES: u64 = 8 << 20;
+
+const _: () = assert!(COLUMN_SAMPLES_MAX_IN_BLOCK <= COLUMN_SAMPLES_MAX);
 
 /// A block in the making. Dropped before [`BlockWriter::finish`], it leaves `<ULID>.tmp/` behind, which
 /// [`super::remove_unfinished`] removes.
@@ -40,6 +49,10 @@ pub struct BlockWriter {
     range: TimeRange,
     series: u64,
     samples: u64,
+    effort: Effort,
+    encoder: ValueEncoder,
+    /// The chunk that is being encoded.
+    encoded: Vec<u8>,
 }
 
 impl BlockWriter {
@@ -68,7 +81,17 @@ impl BlockWriter {
             range: TimeRange::EMPTY,
             series: 0,
             samples: 0,
+            effort: Effort::Sealed,
+            encoder: ValueEncoder::default(),
+            encoded: Vec::new(),
         })
+    }
+
+    /// How much work to do for small chunks; [`Effort::Sealed`] unless it is called.
+    #[must_use]
+    pub fn with_effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
     }
 
     /// Ends the tenant before, if any, and begins another; they come in ascending order.
@@ -80,7 +103,7 @@ impl BlockWriter {
             return Err(Error::BadInput(format!("tenant {tenant} of a block comes out of order")));
         }
         self.end_tenant()?;
-        self.tenant = Some((tenant.clone(), TenantBuilder::default()));
+        self.tenant = Some((tenant.clone(), TenantBuilder::new(self.chunks.position)));
         Ok(())
     }
 
@@ -102,12 +125,12 @@ impl BlockWriter {
     /// [`Error::BadInput`] if an order does not hold, there is no sample, or no tenant was begun; the disk's.
     pub fn add_series(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<()> {
         self.check(labels, times, values)?;
-        let mut chunks = Vec::with_capacity(times.len().div_ceil(CHUNK_SAMPLES_MAX));
-        for (times, values) in times.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
-            chunks.push(self.write_chunk(times, values)?);
+        let columns = times.chunks(COLUMN_SAMPLES_MAX_IN_BLOCK).zip(values.chunks(COLUMN_SAMPLES_MAX_IN_BLOCK));
+        for (times, values) in columns {
+            self.write_chunk(times, values)?;
         }
         if let Some((_, builder)) = &mut self.tenant {
-            builder.add(labels, &chunks)?;
+            builder.add(labels)?;
         }
         for time in [times.first(), times.last()].into_iter().flatten() {
             self.range = self.range.including(*time);
@@ -135,17 +158,21 @@ impl BlockWriter {
         Ok(())
     }
 
-    fn write_chunk(&mut self, times: &[i64], values: &[f64]) -> Result<ChunkRef> {
-        let mut builder = ChunkBuilder::default();
-        for (time, value) in times.iter().zip(values) {
-            builder.push(*time, *value);
+    fn write_chunk(&mut self, times: &[i64], values: &[f64]) -> Result<()> {
+        let (Some((_, builder)), Some(first), Some(last)) = (&mut self.tenant, times.first(), times.last()) else {
+            return Ok(());
+        };
+        let shared = builder.times(times);
+        self.encoded.clear();
+        match shared {
+            0 => encode_chunk(&mut self.encoder, times, values, self.effort, &mut self.encoded),
+            _ => encode_values_chunk(&mut self.encoder, values, self.effort, &mut self.encoded),
         }
-        let mut bytes = builder.encode();
-        let length = u32::try_from(bytes.len()).map_err(|_| Error::Limit("a chunk exceeds 4 GiB".into()))?;
-        let offset = self.chunks.position;
-        seal(&mut bytes);
-        self.chunks.put(&bytes)?;
-        Ok(ChunkRef { min_ms: builder.first_ms(), max_ms: builder.last_ms(), offset, length })
+        if builder.add_chunk(shared, (*first, *last), &self.encoded)? {
+            seal(&mut self.encoded);
+            self.chunks.put(&self.encoded)?;
+        }
+        Ok(())
     }
 
     /// How many series were added so far.
@@ -192,20 +219,29 @@ struct BufferedFile {
     file: Box<dyn DiskFile>,
     buffer: Vec<u8>,
     position: u64,
+    synced: u64,
 }
 
 impl BufferedFile {
     fn create(disk: &dyn Disk, path: &Path) -> Result<Self> {
-        Ok(BufferedFile { file: disk.create(path)?, buffer: Vec::new(), position: 0 })
+        Ok(BufferedFile { file: disk.create(path)?, buffer: Vec::new(), position: 0, synced: 0 })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.position += bytes.len() as u64;
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES {
+        while self.buffer.len() + bytes.len() >= BUFFER_BYTES {
+            let (now, rest) = bytes.split_at(BUFFER_BYTES - self.buffer.len());
+            self.buffer.extend_from_slice(now);
+            bytes = rest;
             self.file.write_all(&self.buffer)?;
             self.buffer.clear();
+            let written = self.position - bytes.len() as u64;
+            if written - self.synced >= SYNC_BYTES {
+                self.file.sync()?;
+                self.synced = written;
+            }
         }
+        self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 

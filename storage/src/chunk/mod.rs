@@ -26,7 +26,7 @@ const KIND_STREAM: u8 = 2;
 /// Kind tag of a chunk of floats that holds a times column and a values column.
 const KIND_FLOAT_COLUMNS: u8 = 3;
 /// Kind tag of a chunk of floats that holds a values column only.
-const KIND_FLOAT_VALUES: u8 = 4;
+pub(crate) const KIND_FLOAT_VALUES: u8 = 4;
 
 /// Appends a times column: 1 to [`COLUMN_SAMPLES_MAX`] timestamps (ms), strictly ascending.
 pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {

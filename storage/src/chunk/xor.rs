@@ -104,7 +104,7 @@ fn decode_times(bytes: &mut &[u8], len: usize, times: &mut Vec<i64>) -> Option<(
     bytes.is_empty().then_some(())
 }
 
-fn decode_values(bytes: &[u8], len: usize, values: &mut Vec<f64>) -> Option<()> {
+pub(super) fn decode_values(bytes: &[u8], len: usize, values: &mut Vec<f64>) -> Option<()> {
     values.reserve(len);
     let mut bits = BitReader::new(bytes);
     let mut value = bits.take(64)?;

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use crate::block::{Block, BlockMeta, BlockSeriesRef, BlockWriter, TenantBlock};
+use crate::block::{Block, BlockMeta, BlockSeriesRef, BlockWriter, SeriesCursor, TenantBlock};
+use crate::chunk::Effort;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::labels::Labels;
@@ -54,7 +55,7 @@ pub fn join_blocks(
     let mut blocks: Vec<&Block> = blocks.iter().collect();
     blocks.sort_unstable_by_key(|block| block.meta().ulid);
     let tenants: BTreeSet<&TenantId> = blocks.iter().flat_map(|block| block.tenants()).collect();
-    let mut writer = BlockWriter::create(disk, target.blocks_dir, target.ulid)?;
+    let mut writer = BlockWriter::create(disk, target.blocks_dir, target.ulid)?.with_effort(Effort::Cold);
     for tenant in tenants {
         writer.begin_tenant(tenant)?;
         join_tenant(blocks.iter().filter_map(|block| block.tenant(tenant)).collect(), &mut writer, check)?;
@@ -71,8 +72,10 @@ fn join_tenant(
     check: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let mut heads: BinaryHeap<Head> = BinaryHeap::with_capacity(inputs.len());
-    for (input, tenant) in inputs.iter().enumerate() {
-        heads.extend(head(tenant, input, 0)?);
+    let mut cursors: Vec<(SeriesCursor<'_>, u32)> =
+        inputs.iter().map(|tenant| (tenant.cursor(), tenant.series_count())).collect();
+    for (input, cursor) in cursors.iter_mut().enumerate() {
+        heads.extend(head(cursor, input, 0)?);
     }
     let mut columns = Columns::default();
     while let Some(Reverse((labels, input, series))) = heads.pop() {
@@ -80,8 +83,8 @@ fn join_tenant(
         columns.clear();
         let mut next = Some((input, series));
         while let Some((input, series)) = next {
-            columns.join(&inputs[input], series)?;
-            heads.extend(head(&inputs[input], input, series.0 + 1)?);
+            columns.join(&mut cursors[input].0)?;
+            heads.extend(head(&mut cursors[input], input, series.0 + 1)?);
             let same = heads.peek().is_some_and(|Reverse((other, ..))| *other == labels);
             next = if same { heads.pop().map(|Reverse((_, input, series))| (input, series)) } else { None };
         }
@@ -90,12 +93,14 @@ fn join_tenant(
     Ok(())
 }
 
-fn head(tenant: &TenantBlock, input: usize, series: u32) -> Result<Option<Head>> {
-    if series >= tenant.series_count() {
+/// Leaves the cursor at the series, if there is one.
+fn head((cursor, count): &mut (SeriesCursor<'_>, u32), input: usize, series: u32) -> Result<Option<Head>> {
+    if series >= *count {
         return Ok(None);
     }
     let series = BlockSeriesRef(series);
-    Ok(Some(Reverse((tenant.series(series)?.0, input, series))))
+    cursor.seek(series)?;
+    Ok(Some(Reverse((cursor.labels()?.0, input, series))))
 }
 
 /// The samples of one series so far, and buffers that are used again.
@@ -114,8 +119,8 @@ impl Columns {
         self.values.clear();
     }
 
-    fn join(&mut self, tenant: &TenantBlock, series: BlockSeriesRef) -> Result<()> {
-        let chunks = tenant.chunks(series, TimeRange::ALL)?;
+    fn join(&mut self, cursor: &mut SeriesCursor<'_>) -> Result<()> {
+        let chunks = cursor.chunks(TimeRange::ALL)?;
         let (times, values) = self.decoder.decode(&chunks, TimeRange::ALL)?;
         if self.times.is_empty() {
             self.times.extend_from_slice(times);

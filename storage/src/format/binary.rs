@@ -20,13 +20,8 @@ pub(crate) fn header(magic: [u8; 4], version: u32) -> Vec<u8> {
     bytes
 }
 
-/// Checks a file's header. `what` names the file in errors.
-pub(crate) fn check_header(what: &str, file: &[u8], magic: [u8; 4], version: u32) -> Result<()> {
-    version_of(what, file, magic, version..=version).map(drop)
-}
-
-/// Checks a file's header; which of the `known` versions it has.
-pub(crate) fn version_of(what: &str, file: &[u8], magic: [u8; 4], known: RangeInclusive<u32>) -> Result<u32> {
+/// Checks a file's header; which of the `known` versions it has. `what` names the file in errors.
+pub(crate) fn header_version(what: &str, file: &[u8], magic: [u8; 4], known: RangeInclusive<u32>) -> Result<u32> {
     let header = file.get(..HEADER_BYTES).ok_or_else(|| Error::corrupt(what, "the file ends within its header"))?;
     let fields = open(what, "header", header)?;
     if !fields.starts_with(&magic) {
@@ -74,13 +69,13 @@ mod tests {
     fn a_header_tells_damage_from_another_version() {
         let bytes = header(*b"TEST", 1);
         assert_eq!(bytes.len(), HEADER_BYTES);
-        check_header("file", &bytes, *b"TEST", 1).unwrap();
-        assert!(matches!(check_header("file", &bytes, *b"TEST", 2), Err(Error::UnknownVersion { version: 1, .. })));
-        assert!(matches!(check_header("file", &bytes, *b"REST", 1), Err(Error::Corrupt { .. })));
+        header_version("file", &bytes, *b"TEST", 1..=1).unwrap();
+        assert!(matches!(header_version("file", &bytes, *b"TEST", 2..=2), Err(Error::UnknownVersion { version: 1, .. })));
+        assert!(matches!(header_version("file", &bytes, *b"REST", 1..=1), Err(Error::Corrupt { .. })));
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(check_header("file", &damaged, *b"TEST", 1), Err(Error::Corrupt { .. })));
+            assert!(matches!(header_version("file", &damaged, *b"TEST", 1..=1), Err(Error::Corrupt { .. })));
         }
     }
 }

@@ -238,7 +238,7 @@ impl SeriesState {
         if self.count > 0 && overlaps(self.first_ms, self.last_ms) {
             let mut chunk = Vec::new();
             self.encode_open(&bytes.slabs, &mut chunk);
-            out.push(EncodedChunk { min_ms: self.first_ms, max_ms: self.last_ms, bytes: chunk.into() });
+            out.push(EncodedChunk::whole(self.first_ms, self.last_ms, chunk.into()));
         }
         let mut unordered = self.unordered().to_vec();
         if !unordered.is_empty() {
@@ -246,7 +246,7 @@ impl SeriesState {
             let mut chunk = Vec::new();
             let (min_ms, max_ms) = encode_sorted(&unordered, &mut chunk);
             if overlaps(min_ms, max_ms) {
-                out.push(EncodedChunk { min_ms, max_ms, bytes: chunk.into() });
+                out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
             }
         }
     }

@@ -136,7 +136,7 @@ impl ChunkBytes<'_> {
             ChunkBytes::Full(..) => Bytes::new(),
             ChunkBytes::Open(bytes) => Bytes::copy_from_slice(bytes),
         };
-        EncodedChunk { min_ms, max_ms, bytes }
+        EncodedChunk::whole(min_ms, max_ms, bytes)
     }
 }
 

@@ -1,183 +1,280 @@
 //! Builds the index file of a block, tenant by tenant.
 //!
-//! 1. Series come in label order; their texts get temporary numbers in order of appearance.
-//! 2. At the tenant's end the texts are sorted, the numbers replaced by their ranks, and postings collected.
-//! 3. Four sections are handed out to be written: symbols, series, labels, postings. What stays in memory of a tenant
-//!    is a line of the directory, which comes last.
+//! 1. Series come in label order. Labels that a series shares with the one before are recognised by comparing bytes; the
+//!    others get numbers by hash, in order of appearance.
+//! 2. At the tenant's end the distinct labels are sorted, and the numbers replaced by ranks ([`super::labels`]).
+//! 3. Postings are counted, laid out and filled in two walks over all labels, and each list takes its smallest form
+//!    ([`super::lists`]); a list that another label of the same series has too is only named.
+//! 4. The root is chosen ([`super::predict`]), and the series are written in groups ([`super::groups`]).
+//! 5. Four sections are handed out to be written. What stays in memory of a tenant is a line of the directory, which
+//!    comes last.
 
-use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
 use hashbrown::HashMap;
-use roaring::RoaringBitmap;
 
-use super::symbols;
-use super::{CHUNK_GAP_BYTES, ChunkRef, FOOTER_MAGIC, MAGIC, SECTIONS, VERSION};
+use super::groups::{GROUP_SERIES, GroupsWriter, INLINE_BYTES_MAX, SeriesToWrite};
+use super::intern::Interner;
+use super::labels::{LabelsWriter, NameToWrite};
+use super::lists::{push_copy, push_list};
+use super::predict::{Predictions, Rows};
+use super::times::TimesBuilder;
+use super::{FOOTER_MAGIC, MAGIC, SECTIONS, VERSION};
 use crate::error::{Error, Result};
 use crate::format::binary::{HEADER_BYTES, header, seal};
-use crate::format::varint::{push_uvarint, zigzag};
-use crate::model::labels::{Labels, SeriesId};
+use crate::format::varint::{push_uvarint, take_uvarint};
+use crate::model::labels::{LabelIter, Labels};
 use crate::model::tenant::TenantId;
 
+/// A list that is shorter is not looked for among those before.
+const COPY_SERIES_MIN: usize = 4;
+
 /// The series of one tenant, as they are added.
-#[derive(Default)]
 pub(crate) struct TenantBuilder {
-    numbers: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
-    ids: Vec<SeriesId>,
-    /// Where the labels and chunks of each series end.
-    ends: Vec<(usize, usize)>,
-    pairs: Vec<(u32, u32)>,
-    chunks: Vec<ChunkRef>,
+    labels: Interner,
+    /// Numbers of the labels of all series, and where those of each end.
+    pairs: Vec<u32>,
+    ends: Vec<usize>,
+    /// Canonical bytes of the series before.
+    previous: Vec<u8>,
+    times: TimesBuilder,
+    /// Number of the times column, and length, of each chunk; where those of each series end.
+    chunks: Vec<(u32, u32)>,
+    chunk_ends: Vec<usize>,
+    /// Bytes of the small chunks; first and last timestamp of those that hold their own.
+    inline: Vec<u8>,
+    selves: Vec<(i64, i64)>,
+    /// Where the first chunk lies in the file.
+    offset: u64,
 }
 
 impl TenantBuilder {
-    /// Adds a series; the caller has checked that it comes after those before.
-    pub(crate) fn add(&mut self, labels: &Labels, chunks: &[ChunkRef]) -> Result<()> {
-        if u32::try_from(self.ids.len() + 1).is_err() {
-            return Err(too_large());
+    /// The first chunk of the tenant in the chunks file will lie at `offset`.
+    pub(crate) fn new(offset: u64) -> Self {
+        TenantBuilder {
+            labels: Interner::default(),
+            pairs: Vec::new(),
+            ends: Vec::new(),
+            previous: Vec::new(),
+            times: TimesBuilder::default(),
+            chunks: Vec::new(),
+            chunk_ends: Vec::new(),
+            inline: Vec::new(),
+            selves: Vec::new(),
+            offset,
         }
-        for (name, value) in labels.iter() {
-            let pair = (self.number(name)?, self.number(value)?);
-            self.pairs.push(pair);
-        }
-        self.chunks.extend_from_slice(chunks);
-        self.ids.push(labels.id());
-        self.ends.push((self.pairs.len(), self.chunks.len()));
-        Ok(())
     }
 
-    fn number(&mut self, text: &str) -> Result<u32> {
-        if let Some(number) = self.numbers.get(text) {
-            return Ok(*number);
+    /// The number of a column of timestamps, for [`TenantBuilder::add_chunk`]; 0: the chunk is to hold them itself.
+    pub(crate) fn times(&mut self, times: &[i64]) -> u32 {
+        self.times.number(times)
+    }
+
+    /// Adds a chunk of the series that is added next, in order of time. `range`: its first and last timestamp. Answers
+    /// whether it must be written to the chunks file, behind those before; otherwise the index holds its bytes.
+    pub(crate) fn add_chunk(&mut self, times: u32, range: (i64, i64), bytes: &[u8]) -> Result<bool> {
+        let length = u32::try_from(bytes.len()).map_err(|_| Error::Limit("a chunk exceeds 4 GiB".into()))?;
+        self.chunks.push((times, length));
+        if times == 0 {
+            self.selves.push(range);
         }
-        let number = u32::try_from(self.numbers.len()).map_err(|_| too_large())?;
-        self.numbers.insert(text.into(), number);
-        Ok(number)
+        let inline = bytes.len() <= INLINE_BYTES_MAX;
+        if inline {
+            self.inline.extend_from_slice(bytes);
+        }
+        Ok(!inline)
+    }
+
+    /// Adds a series, whose chunks were added; the caller has checked that it comes after those before.
+    pub(crate) fn add(&mut self, labels: &Labels) -> Result<()> {
+        if u32::try_from(self.ends.len() + 1).is_err() {
+            return Err(too_large());
+        }
+        let bytes = labels.as_bytes();
+        let same = self.previous.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        let start = self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before]);
+        let (mut before, mut at) = (start, 0);
+        while let Some(length) = label_bytes(&bytes[at..]) {
+            let end = at + length;
+            let pair = match end <= same {
+                true => self.pairs[before],
+                false => self.labels.number(&bytes[at..end]).ok_or_else(too_large)?,
+            };
+            self.pairs.push(pair);
+            (before, at) = (before + 1, end);
+        }
+        debug_assert_eq!(at, bytes.len());
+        self.ends.push(self.pairs.len());
+        self.chunk_ends.push(self.chunks.len());
+        self.previous.clear();
+        self.previous.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// The sections, in their order in the file.
     fn sections(mut self) -> Result<[Vec<u8>; SECTIONS]> {
-        let mut texts: Vec<(&str, u32)> = self.numbers.iter().map(|(text, number)| (&**text, *number)).collect();
-        texts.sort_unstable();
-        let mut ranks = vec![0u32; texts.len()];
-        for (rank, (_, number)) in (0u32..).zip(&texts) {
-            if let Some(slot) = ranks.get_mut(*number as usize) {
-                *slot = rank;
-            }
-        }
-        let symbols = symbols::encode(texts.iter().map(|(text, _)| *text))?;
-        let rank = |number: u32| ranks.get(number as usize).copied().unwrap_or(u32::MAX);
-        for pair in &mut self.pairs {
-            *pair = (rank(pair.0), rank(pair.1));
-        }
-        let (labels, postings) = self.labels_and_postings()?;
-        Ok([symbols, self.series()?, labels, postings])
+        let series = u32::try_from(self.ends.len()).map_err(|_| too_large())?;
+        let labels = std::mem::take(&mut self.labels);
+        let names = sort_labels(&labels, &mut self.pairs);
+        let first_times: Vec<u32> = self.chunk_starts().map(|at| self.chunks.get(at).map_or(0, |c| c.0)).collect();
+        let rows = Rows {
+            pairs: &self.pairs,
+            ends: &self.ends,
+            times: &first_times,
+            pair_names: &names.of_pairs,
+            first_pairs: &names.first_pairs,
+            times_count: self.times.count(),
+        };
+        let predictions = Predictions::choose(rows);
+        let (labels, postings) =
+            labels_and_postings(&labels, &names, rows, &predictions, series).ok_or_else(too_large)?;
+        let groups = self.groups(&names, &predictions).ok_or_else(too_large)?;
+        let times = self.times.payload().ok_or_else(too_large)?;
+        let mut sections = [labels, postings, times, groups];
+        sections.iter_mut().for_each(seal);
+        Ok(sections)
     }
 
-    fn each_series(&self) -> impl Iterator<Item = (&[(u32, u32)], &[ChunkRef])> {
+    fn chunk_starts(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(0).chain(self.chunk_ends.iter().copied()).take(self.chunk_ends.len())
+    }
+
+    fn groups(&self, names: &Names<'_>, predictions: &Predictions) -> Option<Vec<u8>> {
+        let (of_pairs, first_pairs) = (&names.of_pairs, &names.first_pairs);
+        let mut writer = GroupsWriter::new(predictions, of_pairs, first_pairs, self.offset, &self.inline, &self.selves);
+        let mut group = Vec::with_capacity(GROUP_SERIES as usize);
         let mut start = (0, 0);
-        self.ends.iter().map(move |end| {
-            let (from, to) = (std::mem::replace(&mut start, *end), *end);
-            (self.pairs.get(from.0..to.0).unwrap_or(&[]), self.chunks.get(from.1..to.1).unwrap_or(&[]))
-        })
-    }
-
-    fn series(&self) -> Result<Vec<u8>> {
-        let count = u32::try_from(self.ids.len()).map_err(|_| too_large())?;
-        let mut out = count.to_le_bytes().to_vec();
-        self.ids.iter().for_each(|id| out.extend_from_slice(&id.0.to_le_bytes()));
-        let mut entries = Vec::new();
-        out.extend_from_slice(&0u32.to_le_bytes());
-        for (pairs, chunks) in self.each_series() {
-            push_entry(&mut entries, pairs, chunks);
-            let end = u32::try_from(entries.len()).map_err(|_| too_large())?;
-            out.extend_from_slice(&end.to_le_bytes());
-        }
-        out.extend_from_slice(&entries);
-        seal(&mut out);
-        Ok(out)
-    }
-
-    fn labels_and_postings(&self) -> Result<(Vec<u8>, Vec<u8>)> {
-        #[derive(Default)]
-        struct Name {
-            any: RoaringBitmap,
-            values: BTreeMap<u32, RoaringBitmap>,
-        }
-        let mut names: BTreeMap<u32, Name> = BTreeMap::new();
-        for (series, (pairs, _)) in (0u32..).zip(self.each_series()) {
-            for (name, value) in pairs {
-                let entry = names.entry(*name).or_default();
-                entry.any.insert(series);
-                entry.values.entry(*value).or_default().insert(series);
+        for (series, end) in self.ends.iter().zip(&self.chunk_ends).enumerate() {
+            let (from, to) = (std::mem::replace(&mut start, (*end.0, *end.1)), end);
+            group
+                .push(SeriesToWrite { pairs: self.pairs.get(from.0..*to.0)?, chunks: self.chunks.get(from.1..*to.1)? });
+            if group.len() == GROUP_SERIES as usize || series + 1 == self.ends.len() {
+                writer.push_group(&group)?;
+                group.clear();
             }
         }
-        let count = |n: usize| u32::try_from(n).map_err(|_| too_large());
-        let value_count: usize = names.values().map(|name| name.values.len()).sum();
-        let mut labels = count(names.len())?.to_le_bytes().to_vec();
-        labels.extend_from_slice(&count(value_count)?.to_le_bytes());
-        let (mut values, mut postings) = (Vec::new(), Vec::new());
-        let mut first_value = 0u32;
-        for (symbol, name) in &mut names {
-            let length = count(name.values.len())?;
-            push_u32s(&mut labels, [*symbol, first_value, length]);
-            push_u32s(&mut labels, push_postings(&mut postings, &mut name.any)?);
-            for (symbol, series) in &mut name.values {
-                push_u32s(&mut values, [*symbol]);
-                push_u32s(&mut values, push_postings(&mut postings, series)?);
-            }
-            first_value += length;
-        }
-        labels.extend_from_slice(&values);
-        seal(&mut labels);
-        seal(&mut postings);
-        Ok((labels, postings))
+        writer.payload()
     }
 }
 
-fn push_u32s<const N: usize>(out: &mut Vec<u8>, numbers: [u32; N]) {
-    numbers.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
+/// Length of the first label of canonical bytes; `None` at their end.
+fn label_bytes(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes.get(1..)?;
+    let length = usize::try_from(take_uvarint(&mut rest)?).ok()?;
+    Some(bytes.len() - rest.len() + length).filter(|end| *end <= bytes.len())
 }
 
-/// Labels and chunks of one series. Chunks lie one behind the other in the file and in time, so gaps are enough.
-fn push_entry(out: &mut Vec<u8>, pairs: &[(u32, u32)], chunks: &[ChunkRef]) {
-    push_uvarint(out, pairs.len() as u64);
-    for (name, value) in pairs {
-        push_uvarint(out, u64::from(*name));
-        push_uvarint(out, u64::from(*value));
-    }
-    push_uvarint(out, chunks.len() as u64);
-    let mut previous: Option<&ChunkRef> = None;
-    for chunk in chunks {
-        match previous {
-            None => {
-                push_uvarint(out, chunk.offset);
-                push_uvarint(out, zigzag(chunk.min_ms));
-            }
-            Some(before) => {
-                debug_assert_eq!(chunk.offset, before.offset + u64::from(before.length) + CHUNK_GAP_BYTES);
-                push_uvarint(out, chunk.min_ms.wrapping_sub(before.max_ms) as u64);
-            }
+/// The distinct labels in order.
+struct Names<'a> {
+    texts: Vec<&'a str>,
+    /// The value of each pair.
+    values: Vec<&'a str>,
+    /// The name of each pair.
+    of_pairs: Vec<u32>,
+    /// The first pair of each name, and the number of pairs.
+    first_pairs: Vec<u32>,
+}
+
+/// Sorts the labels by name and value, and replaces their numbers in `pairs` by their ranks.
+fn sort_labels<'a>(labels: &'a Interner, pairs: &mut [u32]) -> Names<'a> {
+    let text = |number| (LabelIter::over(labels.get(number)).next().unwrap_or_default(), number);
+    let mut sorted: Vec<((&str, &str), u32)> = (0..labels.len()).map(text).collect();
+    sorted.sort_unstable();
+    let mut ranks = vec![0u32; sorted.len()];
+    let mut names = Names { texts: Vec::new(), values: Vec::new(), of_pairs: Vec::new(), first_pairs: Vec::new() };
+    for (rank, ((name, value), number)) in (0u32..).zip(sorted) {
+        if names.texts.last().is_none_or(|last| *last != name) {
+            names.texts.push(name);
+            names.first_pairs.push(rank);
         }
-        push_uvarint(out, chunk.max_ms.wrapping_sub(chunk.min_ms) as u64);
-        push_uvarint(out, u64::from(chunk.length));
-        previous = Some(chunk);
+        names.values.push(value);
+        names.of_pairs.push(names.texts.len() as u32 - 1);
+        ranks[number as usize] = rank;
+    }
+    names.first_pairs.push(names.values.len() as u32);
+    pairs.iter_mut().for_each(|pair| *pair = ranks[*pair as usize]);
+    names
+}
+
+/// The two sections; `None` beyond 4 GiB.
+fn labels_and_postings(
+    labels: &Interner,
+    names: &Names<'_>,
+    rows: Rows<'_>,
+    predictions: &Predictions,
+    series: u32,
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    debug_assert_eq!(labels.len() as usize, names.values.len());
+    let (ends, lists) = invert(rows, names.values.len());
+    let list = |pair: usize| &lists[pair.checked_sub(1).map_or(0, |before| ends[before])..ends[pair]];
+    let (mut writer, mut postings) = (LabelsWriter::default(), Vec::new());
+    let mut any = Vec::new();
+    for (number, text) in names.texts.iter().enumerate() {
+        let pairs = names.first_pairs[number] as usize..names.first_pairs[number + 1] as usize;
+        any.clear();
+        any.extend_from_slice(&lists[pairs.start.checked_sub(1).map_or(0, |before| ends[before])..ends[pairs.end - 1]]);
+        if pairs.len() > 1 {
+            sort(&mut any, series);
+        }
+        let mut place = Vec::new();
+        push_list(&any, &mut place, &mut postings);
+        writer.push_name(&NameToWrite { text, pairs: pairs.len() as u32, width: predictions.width(number), place });
+    }
+    let hasher = foldhash::fast::RandomState::default();
+    let mut seen: HashMap<u64, u32, foldhash::fast::RandomState> = HashMap::default();
+    for (pair, value) in names.values.iter().enumerate() {
+        let numbers = list(pair);
+        let at = postings.len() as u64;
+        let is_run = (numbers[numbers.len() - 1] - numbers[0]) as usize + 1 == numbers.len();
+        let mut copied = None;
+        if numbers.len() >= COPY_SERIES_MIN && !is_run {
+            let first = *seen.entry(hasher.hash_one(numbers)).or_insert(pair as u32);
+            copied = (first != pair as u32 && list(first as usize) == numbers).then_some(first);
+        }
+        writer.push_value(value, at, |place| match copied {
+            Some(other) => push_copy(numbers.len() as u32, other, place),
+            None => push_list(numbers, place, &mut postings),
+        })?;
+    }
+    Some((writer.payload(series, predictions.root_number())?, postings))
+}
+
+/// Sorts distinct numbers less than `bound`.
+fn sort(numbers: &mut Vec<u32>, bound: u32) {
+    if numbers.len() < bound as usize / 64 {
+        numbers.sort_unstable();
+        return;
+    }
+    let mut bits = vec![0u64; bound as usize / 64 + 1];
+    numbers.iter().for_each(|number| bits[*number as usize / 64] |= 1 << (number % 64));
+    numbers.clear();
+    for (at, mut word) in (0u32..).zip(bits) {
+        while word != 0 {
+            numbers.push(at * 64 + word.trailing_zeros());
+            word &= word - 1;
+        }
     }
 }
 
-/// Appends a bitmap; answers count, offset and length. A single series stands in the offset itself, with length 0.
-fn push_postings(out: &mut Vec<u8>, series: &mut RoaringBitmap) -> Result<[u32; 3]> {
-    let count = u32::try_from(series.len()).map_err(|_| too_large())?;
-    if let (1, Some(only)) = (count, series.min()) {
-        return Ok([1, only, 0]);
+/// The series of each pair, ascending, one pair behind the other; where those of each end.
+fn invert(rows: Rows<'_>, pairs: usize) -> (Vec<usize>, Vec<u32>) {
+    let mut ends = vec![0usize; pairs];
+    rows.pairs.iter().for_each(|pair| ends[*pair as usize] += 1);
+    let mut sum = 0;
+    // First where each begins; filling moves that to where it ends.
+    for end in &mut ends {
+        sum += std::mem::replace(end, sum);
     }
-    series.optimize();
-    let offset = out.len();
-    series.serialize_into(&mut *out).map_err(|error| Error::Limit(format!("postings cannot be written: {error}")))?;
-    let place = [offset, out.len() - offset].map(u32::try_from);
-    let [Ok(offset), Ok(length)] = place else {
-        return Err(too_large());
-    };
-    Ok([count, offset, length])
+    let mut lists = vec![0u32; sum];
+    let mut start = 0;
+    for (series, end) in (0u32..).zip(rows.ends) {
+        for pair in &rows.pairs[std::mem::replace(&mut start, *end)..*end] {
+            let at = &mut ends[*pair as usize];
+            lists[*at] = series;
+            *at += 1;
+        }
+    }
+    (ends, lists)
 }
 
 fn too_large() -> Error {

@@ -6,9 +6,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::reader::TenantIndex;
-use super::{FOOTER_MAGIC, MAGIC, SECTIONS, VERSION};
+use super::{FOOTER_MAGIC, MAGIC, SECTIONS, VERSION, VERSION_OLD};
 use crate::error::{Error, Result};
-use crate::format::binary::{CRC_BYTES, HEADER_BYTES, check_header, open, u64_at};
+use crate::format::binary::{CRC_BYTES, HEADER_BYTES, header_version, open, u64_at};
 use crate::format::varint::take_uvarint;
 use crate::model::tenant::TenantId;
 
@@ -21,14 +21,16 @@ pub(super) type Places = [(u64, u64); SECTIONS];
 /// Which tenants an index file holds, and where.
 #[derive(Debug)]
 pub(crate) struct IndexDirectory {
+    /// Of the file.
+    version: u32,
     /// Ascending by tenant; the sections lie one behind the other.
     lines: Vec<(TenantId, Places)>,
 }
 
 impl IndexDirectory {
-    /// Checks the first bytes of the file.
-    pub(crate) fn check_header(what: &str, start: &[u8]) -> Result<()> {
-        check_header(what, start, MAGIC, VERSION)
+    /// Checks the first bytes of the file; answers its version.
+    pub(crate) fn check_header(what: &str, start: &[u8]) -> Result<u32> {
+        header_version(what, start, MAGIC, VERSION_OLD..=VERSION)
     }
 
     /// Where the directory of a file of `file_bytes` lies that ends with `tail`.
@@ -42,8 +44,8 @@ impl IndexDirectory {
         place.ok_or_else(|| Error::corrupt(what, "footer: it points outside of the file"))
     }
 
-    /// Reads the directory, which lies at `start` in the file.
-    pub(crate) fn open(what: &str, start: u64, section: &[u8]) -> Result<Self> {
+    /// Reads the directory, which lies at `start` in a file of `version`.
+    pub(crate) fn open(what: &str, version: u32, start: u64, section: &[u8]) -> Result<Self> {
         let payload = open(what, "directory", section)?;
         let damaged = || Error::corrupt(what, "directory: its lines do not decode");
         let (count, mut rest) = payload.split_first_chunk().ok_or_else(damaged)?;
@@ -63,7 +65,7 @@ impl IndexDirectory {
             lines.push((tenant, places));
         }
         match (rest, position <= start) {
-            ([], true) => Ok(IndexDirectory { lines }),
+            ([], true) => Ok(IndexDirectory { version, lines }),
             ([], false) => Err(Error::corrupt(what, "directory: a section lies outside of the file")),
             _ => Err(damaged()),
         }
@@ -90,7 +92,8 @@ impl IndexDirectory {
     ) -> Result<TenantIndex> {
         let places = self.places(tenant).ok_or_else(|| Error::corrupt(what, "directory: the tenant is not there"))?;
         let base = places[0].0;
-        TenantIndex::open(what, sections, places.map(|(offset, length)| (offset - base, length)), chunks_bytes)
+        let places = places.map(|(offset, length)| (offset - base, length));
+        TenantIndex::open(what, self.version, sections, places, chunks_bytes)
     }
 
     fn places(&self, tenant: &TenantId) -> Option<&Places> {

@@ -31,18 +31,22 @@ pub(crate) trait Postings {
 
     /// All series.
     fn all(&self) -> Cow<'_, RoaringBitmap>;
-    /// The label names in ascending order.
-    fn names(&self) -> impl Iterator<Item = Result<(&str, Self::Name<'_>), Self::Error>>;
+    /// Calls `visit` with the label names in ascending order, until it answers `false`.
+    fn visit_names<'a>(
+        &'a self,
+        visit: impl FnMut(&str, Self::Name<'a>) -> Result<bool, Self::Error>,
+    ) -> Result<(), Self::Error>;
     /// The label of that name.
     fn name(&self, name: &str) -> Result<Option<Self::Name<'_>>, Self::Error>;
     /// The series that have the label, whatever its value.
     fn name_series<'a>(&'a self, name: Self::Name<'a>) -> Result<Cow<'a, RoaringBitmap>, Self::Error>;
-    /// The values of a label that are not less than `from`, in ascending order.
-    fn values_from<'a>(
+    /// Calls `visit` with the values of a label that are not less than `from`, in ascending order, until it answers `false`.
+    fn visit_values<'a>(
         &'a self,
         name: Self::Name<'a>,
         from: &str,
-    ) -> impl Iterator<Item = Result<(&'a str, Self::Value<'a>), Self::Error>>;
+        visit: impl FnMut(&str, Self::Value<'a>) -> Result<bool, Self::Error>,
+    ) -> Result<(), Self::Error>;
     /// One value of a label.
     fn value<'a>(&'a self, name: Self::Name<'a>, value: &str) -> Result<Option<Self::Value<'a>>, Self::Error>;
     /// The series with that value.
@@ -100,8 +104,7 @@ pub(crate) fn select<P: Postings>(index: &P, matchers: &[Matcher]) -> Result<Roa
 /// The names of all labels that some series (of `within`) has, in ascending order.
 pub(crate) fn label_names<P: Postings>(index: &P, within: Option<&RoaringBitmap>) -> Result<Vec<String>, P::Error> {
     let mut names = Vec::new();
-    for entry in index.names() {
-        let (text, name) = entry?;
+    index.visit_names(|text, name| {
         let used = match within {
             None => true,
             Some(within) => !index.name_series(name)?.is_disjoint(within),
@@ -109,7 +112,8 @@ pub(crate) fn label_names<P: Postings>(index: &P, within: Option<&RoaringBitmap>
         if used {
             names.push(text.to_owned());
         }
-    }
+        Ok(true)
+    })?;
     Ok(names)
 }
 
@@ -123,8 +127,7 @@ pub(crate) fn label_values<P: Postings>(
         return Ok(Vec::new());
     };
     let mut values = Vec::new();
-    for entry in index.values_from(name, "") {
-        let (text, value) = entry?;
+    index.visit_values(name, "", |text, value| {
         let used = match within {
             None => true,
             Some(within) => !index.value_series(value)?.is_disjoint(within),
@@ -132,7 +135,8 @@ pub(crate) fn label_values<P: Postings>(
         if used {
             values.push(text.to_owned());
         }
-    }
+        Ok(true)
+    })?;
     Ok(values)
 }
 
@@ -178,15 +182,13 @@ fn scan<'a, P: Postings>(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Found<'a, P>, P::Error> {
     let mut values = Vec::new();
-    for entry in index.values_from(name, from) {
-        let (text, value) = entry?;
-        if !within(text) {
-            break;
-        }
-        if wanted(text) {
+    index.visit_values(name, from, |text, value| {
+        let goes_on = within(text);
+        if goes_on && wanted(text) {
             values.push(value);
         }
-    }
+        Ok(goes_on)
+    })?;
     Ok(Found::Some(values))
 }
 

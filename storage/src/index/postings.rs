@@ -274,11 +274,18 @@ impl Postings for PostingsIndex {
         Cow::Borrowed(&self.all)
     }
 
-    fn names(&self) -> impl Iterator<Item = Result<(&str, Self::Name<'_>), Infallible>> {
-        self.names.iter().filter_map(|(text, number)| {
-            let postings = self.named(*number)?;
-            Some(Ok((&**text, NameHandle { text, postings })))
-        })
+    fn visit_names<'a>(
+        &'a self,
+        mut visit: impl FnMut(&str, Self::Name<'a>) -> Result<bool, Infallible>,
+    ) -> Result<(), Infallible> {
+        for (text, number) in &self.names {
+            if let Some(postings) = self.named(*number)
+                && !visit(text, NameHandle { text, postings })?
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn name(&self, name: &str) -> Result<Option<Self::Name<'_>>, Infallible> {
@@ -290,16 +297,21 @@ impl Postings for PostingsIndex {
         Ok(Cow::Borrowed(&name.postings.any))
     }
 
-    fn values_from<'a>(
+    fn visit_values<'a>(
         &'a self,
         name: Self::Name<'a>,
         from: &str,
-    ) -> impl Iterator<Item = Result<(&'a str, Self::Value<'a>), Infallible>> {
+        mut visit: impl FnMut(&str, Self::Value<'a>) -> Result<bool, Infallible>,
+    ) -> Result<(), Infallible> {
         debug_assert!(name.postings.fresh.is_empty(), "values are put in order before they are read");
         let values = &name.postings.values;
         let start = values.partition_point(|pair| self.pairs.get(*pair).is_some_and(|pair| pair.value() < from));
-        let found = values.get(start..).unwrap_or_default().iter().filter_map(|pair| self.pairs.get(*pair));
-        found.map(|pair| Ok((pair.value(), pair)))
+        for pair in values.get(start..).unwrap_or_default().iter().filter_map(|pair| self.pairs.get(*pair)) {
+            if !visit(pair.value(), pair)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn value<'a>(&'a self, name: Self::Name<'a>, value: &str) -> Result<Option<Self::Value<'a>>, Infallible> {

@@ -2,9 +2,8 @@
 
 use roaring::RoaringBitmap;
 
-use super::ChunkRef;
-use super::matching::{self, Postings};
-use super::reader::TenantIndex;
+use super::matching;
+use super::reader::{Index, TenantIndex};
 use crate::error::Result;
 use crate::model::matcher::Matcher;
 use crate::model::time::TimeRange;
@@ -16,13 +15,18 @@ impl TenantIndex {
         if !own.overlaps(range) {
             return Ok(RoaringBitmap::new());
         }
-        let mut selected = matching::select(self, matchers)?;
+        let mut selected = match self.index() {
+            Index::V1(index) => matching::select(index, matchers)?,
+            Index::V2(index) => matching::select(index, matchers)?,
+        };
         if range.start_ms <= own.start_ms && own.end_ms <= range.end_ms {
             return Ok(selected);
         }
         let mut outside = RoaringBitmap::new();
+        let mut cursor = self.cursor();
         for series in &selected {
-            if self.chunks_in(series, range)?.next().is_none() {
+            cursor.seek(series)?;
+            if !cursor.overlaps(range)? {
                 outside.insert(series);
             }
         }
@@ -30,27 +34,28 @@ impl TenantIndex {
         Ok(selected)
     }
 
-    /// The chunks of a series that overlap `range`, in ascending order.
-    pub(crate) fn chunks_in(&self, series: u32, range: TimeRange) -> Result<impl Iterator<Item = ChunkRef>> {
-        let overlaps =
-            move |chunk: &ChunkRef| range.overlaps(TimeRange { start_ms: chunk.min_ms, end_ms: chunk.max_ms });
-        Ok(self.chunks(series)?.filter(overlaps))
-    }
-
     /// The label names of those series, ascending.
     pub(crate) fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
-        matching::label_names(self, self.within(matchers, range)?.as_ref())
+        let within = self.within(matchers, range)?;
+        match self.index() {
+            Index::V1(index) => matching::label_names(index, within.as_ref()),
+            Index::V2(index) => matching::label_names(index, within.as_ref()),
+        }
     }
 
     /// The values of a label of those series, ascending.
     pub(crate) fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
-        matching::label_values(self, name, self.within(matchers, range)?.as_ref())
+        let within = self.within(matchers, range)?;
+        match self.index() {
+            Index::V1(index) => matching::label_values(index, name, within.as_ref()),
+            Index::V2(index) => matching::label_values(index, name, within.as_ref()),
+        }
     }
 
     /// The series that listings are limited to; `None` where that is all of them.
     fn within(&self, matchers: &[Matcher], range: TimeRange) -> Result<Option<RoaringBitmap>> {
         let selected = self.select(matchers, range)?;
-        let all = selected.len() == self.all().len();
+        let all = selected.len() == u64::from(self.series_count());
         Ok((!all).then_some(selected))
     }
 }

@@ -89,6 +89,11 @@ impl Labels {
         Ok(Labels { bytes: Arc::from(bytes) })
     }
 
+    /// Keeps a copy of bytes that are known to be canonical. Others give a label set whose walk ends early.
+    pub(crate) fn of_canonical(bytes: &[u8]) -> Self {
+        Labels { bytes: Arc::from(bytes) }
+    }
+
     /// A label set from pairs in any order; empty values are dropped, and of equal names the later wins.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut builder = LabelsBuilder::default();
@@ -374,7 +379,8 @@ fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
     push_label_bytes(out, name.as_bytes(), value.as_bytes());
 }
 
-fn push_label_bytes(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Appends the canonical bytes of one label.
+pub(crate) fn push_label_bytes(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let inner = 2 + varint_len(name.len()) + name.len() + varint_len(value.len()) + value.len();
     out.push(TAG_LABEL);
     push_varint(out, inner);

@@ -27,8 +27,23 @@ pub struct EncodedChunk {
     pub min_ms: i64,
     /// Last timestamp.
     pub max_ms: i64,
+    /// The encoded timestamps, which the chunk shares with others; empty where `bytes` hold them. Chunks that share a
+    /// column mostly share its memory too.
+    pub times: Bytes,
     /// The bytes that [`crate::chunk::decode`] takes.
     pub bytes: Bytes,
+}
+
+impl EncodedChunk {
+    /// A chunk that holds its timestamps itself.
+    pub(crate) fn whole(min_ms: i64, max_ms: i64, bytes: Bytes) -> Self {
+        EncodedChunk { min_ms, max_ms, times: Bytes::new(), bytes }
+    }
+
+    /// Whether its samples lie within its first and its last timestamp and `range` meets those.
+    pub fn overlaps(&self, range: TimeRange) -> bool {
+        range.overlaps(TimeRange { start_ms: self.min_ms, end_ms: self.max_ms })
+    }
 }
 
 /// One series of a batch. Within a stream they ascend by `(id, replica)`, each pair at most once.
@@ -63,7 +78,8 @@ impl SelectedSeries {
         self.id.cmp(&other.id).then_with(|| self.replica.cmp(&other.replica))
     }
 
-    /// About what it takes in memory; what a batch reserves for it.
+    /// About what it takes in memory; what a batch reserves for it. Shared timestamps are not counted: whoever made a copy of
+    /// a column holds the memory for it.
     pub fn held_bytes(&self) -> usize {
         let chunks = self.chunks.iter().map(|chunk| size_of::<EncodedChunk>() + chunk.bytes.len()).sum::<usize>();
         size_of::<SelectedSeries>() + self.labels.as_bytes().len() + chunks

@@ -73,7 +73,7 @@ impl SegmentHeader {
     /// # Errors
     /// [`Error::UnknownVersion`]: a newer program wrote the segment, and it must be left alone. `what` names it.
     pub fn decode(what: &str, bytes: &[u8]) -> Result<Option<Self>> {
-        match binary::version_of(what, bytes, SEGMENT_MAGIC, 1..=SEGMENT_VERSION) {
+        match binary::header_version(what, bytes, SEGMENT_MAGIC, 1..=SEGMENT_VERSION) {
             Err(error @ Error::UnknownVersion { .. }) => Err(error),
             Err(_) => Ok(None),
             Ok(_) => Ok(Self::decode_fields(bytes)),

@@ -58,13 +58,13 @@ impl Shared {
         let tail = file_bytes.saturating_sub(TAIL_BYTES)..file_bytes;
         let fetched = self.fetch(context, &key, &[header, tail.clone()])?;
         let [header, end] = &fetched[..] else { return Err(missing(&key)) };
-        IndexDirectory::check_header(&key, header)?;
+        let version = IndexDirectory::check_header(&key, header)?;
         let place = IndexDirectory::place(&key, file_bytes, end)?;
         let section = match place.start.checked_sub(tail.start) {
             Some(start) => end.slice(start as usize..(place.end - tail.start) as usize),
             None => self.fetch_one(context, &key, place.clone())?,
         };
-        IndexDirectory::open(&key, place.start, &section)
+        IndexDirectory::open(&key, version, place.start, &section)
     }
 }
 

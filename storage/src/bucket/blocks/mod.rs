@@ -115,8 +115,10 @@ impl BucketBlocks {
     ) -> Result<Vec<Labels>> {
         let found = Mutex::new(Found::new(context));
         self.shared.visit(context, blocks, selectors, range, |index, matchers| {
+            let mut cursor = index.cursor();
             for series in &index.select(matchers, range)? {
-                let (labels, _) = index.labels(series)?;
+                cursor.seek(series)?;
+                let (labels, _) = cursor.labels()?;
                 let bytes = 2 * labels.as_bytes().len();
                 found.lock().add(labels, bytes)?;
             }

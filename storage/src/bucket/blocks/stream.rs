@@ -1,13 +1,15 @@
 //! A select over blocks in a bucket: finds the series of all blocks, then yields them window by window.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::window::{self, Wanted};
 use super::{Part, Shared, in_parallel, index_threads};
 use crate::context::{Context, Reservation};
 use crate::error::Result;
-use crate::index::ChunkRef;
+use crate::index::{ChunkPlace, ChunkRef};
 use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
 
 /// Entries are counted against the query's budget in steps of this size.
@@ -30,6 +32,8 @@ pub(super) struct Stream {
     shared: Arc<Shared>,
     context: Context,
     parts: Vec<Part>,
+    /// The columns of timestamps that chunks of each part share, by number: copies, so that the indexes can be let go.
+    times: Vec<HashMap<u32, Bytes>>,
     entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
     _entries_reservations: Vec<Reservation>,
     window: VecDeque<SelectedSeries>,
@@ -48,17 +52,19 @@ pub(super) fn open(
     let found = in_parallel(&numbered, index_threads(context, &parts), |(number, part)| {
         entries_of(shared, context, request, *number, part)
     })?;
-    let mut entries = Vec::with_capacity(found.iter().map(|(entries, _)| entries.len()).sum());
-    let mut reservations = Vec::new();
-    for (more, held) in found {
-        entries.extend(more);
-        reservations.extend(held);
+    let mut entries = Vec::with_capacity(found.iter().map(|found| found.entries.len()).sum());
+    let (mut reservations, mut times) = (Vec::new(), Vec::with_capacity(found.len()));
+    for found in found {
+        entries.extend(found.entries);
+        reservations.extend(found.reservations);
+        times.push(found.times);
     }
     entries.sort_unstable_by(|a, b| a.series.order(&b.series));
     Ok(Stream {
         shared: Arc::clone(shared),
         context: context.clone(),
         parts,
+        times,
         entries: entries.into_iter().peekable(),
         _entries_reservations: reservations,
         window: VecDeque::new(),
@@ -67,32 +73,50 @@ pub(super) fn open(
     })
 }
 
+/// The series of one part, and the memory that they take out of the query's budget.
+#[derive(Default)]
+struct FoundSeries {
+    entries: Vec<Entry>,
+    times: HashMap<u32, Bytes>,
+    reservations: Vec<Reservation>,
+}
+
 fn entries_of(
     shared: &Shared,
     context: &Context,
     request: SelectRequest<'_>,
     number: u32,
     part: &Part,
-) -> Result<(Vec<Entry>, Vec<Reservation>)> {
+) -> Result<FoundSeries> {
     let _index_held = context.reserve(part.index_bytes())?;
     let index = shared.index(context, part)?;
-    let (mut entries, mut reservations, mut unreserved_bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut found, mut unreserved_bytes) = (FoundSeries::default(), 0);
+    let (mut cursor, mut chunks) = (index.cursor(), Vec::new());
     for series in &index.select(request.matchers, request.range)? {
-        let (labels, id) = index.labels(series)?;
-        let chunks: Box<[ChunkRef]> = index.chunks_in(series, request.range)?.collect();
+        cursor.seek(series)?;
+        let (labels, id) = cursor.labels()?;
+        cursor.chunks(request.range, &mut chunks)?;
+        for chunk in chunks.iter().filter(|chunk| chunk.times > 0) {
+            if !found.times.contains_key(&chunk.times) {
+                let column = Bytes::copy_from_slice(&cursor.times(chunk)?);
+                unreserved_bytes += size_of::<(u32, Bytes)>() + column.len();
+                found.times.insert(chunk.times, column);
+            }
+        }
+        let chunks: Box<[ChunkRef]> = chunks.as_slice().into();
         unreserved_bytes += size_of::<Entry>() + labels.as_bytes().len() + size_of_val(&*chunks);
-        entries.push(Entry {
+        found.entries.push(Entry {
             series: SelectedSeries::new(labels, request.drop_labels, Some(id)),
             part: number,
             chunks,
         });
         if unreserved_bytes >= RESERVE_STEP_BYTES {
             context.check()?;
-            reservations.push(context.reserve(std::mem::take(&mut unreserved_bytes) as u64)?);
+            found.reservations.push(context.reserve(std::mem::take(&mut unreserved_bytes) as u64)?);
         }
     }
-    reservations.push(context.reserve(unreserved_bytes as u64)?);
-    Ok((entries, reservations))
+    found.reservations.push(context.reserve(unreserved_bytes as u64)?);
+    Ok(found)
 }
 
 impl Stream {
@@ -102,6 +126,7 @@ impl Stream {
         let mut wanted: Vec<Vec<Wanted>> = self.parts.iter().map(|_| Vec::new()).collect();
         let mut series: Vec<SelectedSeries> = Vec::new();
         let mut bytes = 0;
+        let mut columns = HashSet::new();
         // At least one series; and all blocks' entries of the last one.
         while let Some(entry) = self.entries.next_if(|entry| match series.last() {
             Some(last) => bytes < target_bytes || last.order(&entry.series).is_eq(),
@@ -112,17 +137,27 @@ impl Stream {
                 series.push(entry.series);
             }
             let at = series.len() - 1;
+            let part = entry.part as usize;
             for chunk in &entry.chunks {
-                bytes += (size_of::<EncodedChunk>() + size_of::<Wanted>()) as u64 + u64::from(chunk.length);
-                if let Some(wanted) = wanted.get_mut(entry.part as usize) {
-                    wanted.push(Wanted { chunk: *chunk, series: at });
+                bytes += (size_of::<EncodedChunk>() + size_of::<Wanted>()) as u64 + u64::from(chunk.place.length());
+                let times = self.times.get(part).and_then(|times| times.get(&chunk.times)).cloned().unwrap_or_default();
+                if columns.insert((part, chunk.times)) {
+                    bytes += times.len() as u64;
+                }
+                let inline = chunk.place.inline().map(Bytes::copy_from_slice).unwrap_or_default();
+                let bare = EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, times, bytes: inline };
+                match (chunk.place, wanted.get_mut(part)) {
+                    (ChunkPlace::File { offset, length }, Some(wanted)) => {
+                        wanted.push(Wanted { offset, length, chunk: bare, series: at });
+                    }
+                    _ => series[at].chunks.push(bare),
                 }
             }
         }
         self.window_reservation = Some(self.context.reserve(bytes)?);
         let mut work: Vec<(&Part, Vec<Wanted>)> =
             self.parts.iter().zip(wanted).filter(|(_, w)| !w.is_empty()).collect();
-        work.iter_mut().for_each(|(_, wanted)| wanted.sort_unstable_by_key(|wanted| wanted.chunk.offset));
+        work.iter_mut().for_each(|(_, wanted)| wanted.sort_unstable_by_key(|wanted| wanted.offset));
         let threads = window::threads(&self.context, work.len());
         let read =
             in_parallel(&work, threads, |(part, wanted)| self.shared.chunks(&self.context, part, wanted, threads))?;

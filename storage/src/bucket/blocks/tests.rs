@@ -107,7 +107,7 @@ impl Fixture {
                 let selected = crate::select::SelectedSeries::new(labels, request.drop_labels, Some(id));
                 let chunks = answer.entry((selected.id, selected.replica)).or_insert((selected.labels, Vec::new()));
                 let more = part.chunks(series, request.range).unwrap();
-                chunks.1.extend(more.into_iter().map(|chunk| (chunk.min_ms, chunk.max_ms, chunk.bytes)));
+                chunks.1.extend(more.into_iter().map(|chunk| (chunk.min_ms, chunk.max_ms, chunk.bytes, chunk.times)));
             }
         }
         answer.values_mut().for_each(|(_, chunks)| chunks.sort());
@@ -115,7 +115,7 @@ impl Fixture {
     }
 }
 
-type Chunks = Vec<(i64, i64, Bytes)>;
+type Chunks = Vec<(i64, i64, Bytes, Bytes)>;
 type Answer = BTreeMap<(SeriesId, Labels), (Labels, Chunks)>;
 
 fn context(name: &str, budget_bytes: u64) -> Context {
@@ -141,7 +141,8 @@ fn select(
             assert!(series.chunks.is_sorted_by_key(|chunk| chunk.min_ms) && !series.chunks.is_empty());
             let key = (series.id, series.replica);
             assert!(answer.last_key_value().is_none_or(|(last, _)| *last < key), "not in order");
-            let mut chunks: Chunks = series.chunks.into_iter().map(|c| (c.min_ms, c.max_ms, c.bytes)).collect();
+            let mut chunks: Chunks =
+                series.chunks.into_iter().map(|c| (c.min_ms, c.max_ms, c.bytes, c.times)).collect();
             chunks.sort();
             answer.insert(key, (series.labels, chunks));
         }
@@ -356,8 +357,9 @@ fn read_all(fixture: &Fixture) -> Result<()> {
     let answer = select(&fixture.blocks(1 << 20), &context("t", BUDGET_BYTES), everything(), &fixture.listed)?;
     let mut decoder = SeriesDecoder::default();
     for (_, chunks) in answer.values() {
-        for (min_ms, max_ms, bytes) in chunks {
-            let chunk = crate::select::EncodedChunk { min_ms: *min_ms, max_ms: *max_ms, bytes: bytes.clone() };
+        for (min_ms, max_ms, bytes, times) in chunks {
+            let (times, bytes) = (times.clone(), bytes.clone());
+            let chunk = crate::select::EncodedChunk { min_ms: *min_ms, max_ms: *max_ms, times, bytes };
             decoder.decode(&[chunk], TimeRange::ALL)?;
         }
     }

@@ -14,7 +14,7 @@ use crate::block::{CHUNKS_FILE, check_chunk};
 use crate::bucket::block_key;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::index::{CHUNK_GAP_BYTES, ChunkRef};
+use crate::index::CHUNK_GAP_BYTES;
 use crate::select::EncodedChunk;
 
 /// Pages are held in groups of so many bytes, over all blocks that are read at once.
@@ -33,7 +33,12 @@ pub(super) fn threads(context: &Context, blocks: usize) -> usize {
 
 /// A chunk that a window needs.
 pub(super) struct Wanted {
-    pub(super) chunk: ChunkRef,
+    /// Where it lies in the chunks file.
+    pub(super) offset: u64,
+    /// Without its checksum.
+    pub(super) length: u32,
+    /// The chunk, without its bytes.
+    pub(super) chunk: EncodedChunk,
     /// The series' place in the window.
     pub(super) series: usize,
 }
@@ -68,11 +73,11 @@ impl Shared {
 
 impl Wanted {
     fn sealed_bytes(&self) -> u64 {
-        u64::from(self.chunk.length) + CHUNK_GAP_BYTES
+        u64::from(self.length) + CHUNK_GAP_BYTES
     }
 
     fn pages(&self) -> std::ops::Range<u32> {
-        pages(self.chunk.offset, self.sealed_bytes())
+        pages(self.offset, self.sealed_bytes())
     }
 }
 
@@ -111,9 +116,8 @@ impl Group<'_> {
         self.fetch(shared, context)?;
         for wanted in wanted {
             let sealed = self.bytes(wanted)?;
-            let bytes = Bytes::copy_from_slice(check_chunk(&self.key, &wanted.chunk, &sealed)?);
-            let (min_ms, max_ms) = (wanted.chunk.min_ms, wanted.chunk.max_ms);
-            read.push((wanted.series, EncodedChunk { min_ms, max_ms, bytes }));
+            let bytes = Bytes::copy_from_slice(check_chunk(&self.key, wanted.offset, wanted.length, &sealed)?);
+            read.push((wanted.series, EncodedChunk { bytes, ..wanted.chunk.clone() }));
         }
         let all_but_last = self.pages.len().saturating_sub(1);
         self.pages.drain(..all_but_last);
@@ -151,7 +155,7 @@ impl Group<'_> {
     fn bytes(&self, wanted: &Wanted) -> Result<Bytes> {
         let range = wanted.pages();
         let first = self.pages.partition_point(|(page, _)| *page < range.start);
-        let offset = (wanted.chunk.offset - u64::from(range.start) * PAGE_BYTES) as usize;
+        let offset = (wanted.offset - u64::from(range.start) * PAGE_BYTES) as usize;
         let length = usize::try_from(wanted.sealed_bytes()).unwrap_or(usize::MAX);
         let mut sealed = Vec::new();
         for (_, held) in self.pages[first..].iter().take(range.len()) {
@@ -169,6 +173,6 @@ impl Group<'_> {
 
     #[cold]
     fn lost(&self, wanted: &Wanted) -> Error {
-        Error::corrupt(&*self.key, format!("chunk at {}: its page was not read", wanted.chunk.offset))
+        Error::corrupt(&*self.key, format!("chunk at {}: its page was not read", wanted.offset))
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-use super::{CHUNK_GAP_BYTES, ChunkRef};
+use super::super::{ChunkPlace, ChunkRef};
 use crate::format::binary::u32_at;
 use crate::format::varint::{take_uvarint, unzigzag};
 use crate::model::labels::SeriesId;
@@ -60,8 +60,7 @@ impl SeriesTable {
             std::mem::swap(&mut previous, &mut pairs);
             let mut chunks = ChunkIter::over(labels.rest()?)?;
             for chunk in chunks.by_ref() {
-                let end = chunk.offset.checked_add(u64::from(chunk.length))?.checked_add(CHUNK_GAP_BYTES)?;
-                if end > chunks_bytes {
+                if chunk.place.end()? > chunks_bytes {
                     return None;
                 }
                 range = range.including(chunk.min_ms).including(chunk.max_ms);
@@ -159,13 +158,12 @@ impl<'a> ChunkIter<'a> {
             None => (take_uvarint(&mut self.rest)?, unzigzag(take_uvarint(&mut self.rest)?)),
             Some(before) => {
                 let gap = take_uvarint(&mut self.rest)?;
-                let offset = before.offset.checked_add(u64::from(before.length))?.checked_add(CHUNK_GAP_BYTES)?;
-                (offset, before.max_ms.checked_add_unsigned(gap).filter(|_| gap > 0)?)
+                (before.place.end()?, before.max_ms.checked_add_unsigned(gap).filter(|_| gap > 0)?)
             }
         };
         let max_ms = min_ms.checked_add_unsigned(take_uvarint(&mut self.rest)?)?;
         let length = u32::try_from(take_uvarint(&mut self.rest)?).ok()?;
-        Some(ChunkRef { min_ms, max_ms, offset, length })
+        Some(ChunkRef { min_ms, max_ms, times: 0, place: ChunkPlace::File { offset, length } })
     }
 }
 

@@ -3,30 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
-use crate::format::binary::{seal, u32_at};
-
-/// Encodes symbols, which are sorted and unique, as a section.
-pub(super) fn encode<'a>(symbols: impl Iterator<Item = &'a str> + Clone) -> Result<Vec<u8>> {
-    let count = u32::try_from(symbols.clone().count()).map_err(|_| too_large())?;
-    let mut out = count.to_le_bytes().to_vec();
-    let mut end = 0u32;
-    out.extend_from_slice(&end.to_le_bytes());
-    let mut previous: Option<&str> = None;
-    for symbol in symbols.clone() {
-        debug_assert!(!symbol.is_empty() && previous.is_none_or(|p| p < symbol));
-        previous = Some(symbol);
-        end = u32::try_from(symbol.len()).ok().and_then(|len| end.checked_add(len)).ok_or_else(too_large)?;
-        out.extend_from_slice(&end.to_le_bytes());
-    }
-    symbols.for_each(|symbol| out.extend_from_slice(symbol.as_bytes()));
-    seal(&mut out);
-    Ok(out)
-}
-
-fn too_large() -> Error {
-    Error::Limit("the label names and values of one tenant in one block exceed 4 GiB".into())
-}
+use crate::format::binary::u32_at;
 
 /// Symbols in place.
 #[derive(Clone, Debug)]

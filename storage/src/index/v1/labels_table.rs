@@ -11,7 +11,7 @@ const VALUE_BYTES: usize = 16;
 
 /// Where postings lie: at `offset`, `length` bytes long; or, with length 0, `offset` is the one series itself.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PostingsPlace {
+pub(in super::super) struct PostingsPlace {
     pub(super) count: u32,
     offset: u32,
     length: u32,
@@ -19,7 +19,7 @@ pub(crate) struct PostingsPlace {
 
 /// A label name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NameRecord {
+pub(in super::super) struct NameRecord {
     pub(super) symbol: u32,
     pub(super) first_value: u32,
     pub(super) values: u32,
@@ -28,7 +28,7 @@ pub(crate) struct NameRecord {
 
 /// A value of a name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ValueRecord {
+pub(in super::super) struct ValueRecord {
     pub(super) symbol: u32,
     pub(super) series: PostingsPlace,
 }
