@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use marigram_storage::wal::record::RecordReader;
+use marigram_storage::wal::record::{LastValues, Record, RecordReader};
 use marigram_storage::wal::scan::scan_files;
 
 fuzz_target!(|input: (u16, &[u8])| {
@@ -12,8 +12,15 @@ fuzz_target!(|input: (u16, &[u8])| {
     let file = |number: u64, bytes: &[u8]| (number, format!("{number}").into(), Bytes::copy_from_slice(bytes));
     let Ok(found) = scan_files(vec![file(1, first), file(2, second)]) else { return };
     for segment in &found.segments {
+        let mut last = LastValues::default();
         for payload in &segment.payloads {
-            RecordReader::new(&segment.bytes[payload.clone()]).for_each(drop);
+            for record in RecordReader::new(&segment.bytes[payload.clone()]) {
+                let Ok(Record::Samples { samples, .. }) = record else { continue };
+                if let Ok((columns, lost)) = samples.resolve(&mut last) {
+                    let kept = columns.series().map(|(_, samples)| samples.len()).sum::<usize>();
+                    assert!(kept == columns.samples.len() && lost.len() <= bytes.len());
+                }
+            }
         }
     }
     // What stays is a log again. (That it says the same is tested on logs as the writer makes them: bytes made up can tell

@@ -1,10 +1,10 @@
 //! Group commit: how a write becomes durable and visible.
 //!
-//! 1. A request's own thread looks its series up or registers them, assigns its samples to partitions and encodes them as
-//!    records ([`super::prepare`]). None of it waits for another request.
+//! 1. A request's own thread looks its series up or registers them, and assigns its samples to partitions
+//!    ([`super::prepare`]). None of it waits for another request.
 //! 2. It joins the queue. The first one there becomes the leader; the others sleep until their group is done.
-//! 3. The leader takes all that is queued as one group, names the series that the current segment has not named yet, writes
-//!    everything as one WAL frame, and fsyncs. It wakes the group, and hands the lead to the first of those who came
+//! 3. The leader takes all that is queued as one group, names the series that the current segment has not named yet, encodes
+//!    all samples as changes since the ones before, writes everything as one WAL frame, and fsyncs. It wakes the group, and hands the lead to the first of those who came
 //!    meanwhile.
 //! 4. Each thread adds its own samples to the head; from here on queries see them, and the request is answered.
 //!
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::head::PartitionId;
 use crate::model::labels::SeriesId;
 use crate::model::tenant::TenantId;
-use crate::wal::record::{RecordWriter, SeriesNames};
+use crate::wal::record::{LastValues, RecordWriter, SeriesNames};
 use crate::wal::writer::WalWriter;
 use crate::write::{FamilyMetadata, WriteBatch};
 
@@ -65,14 +65,21 @@ pub(super) struct Queue {
 /// What only the one that commits may touch.
 pub(super) struct Writer {
     pub(super) wal: WalWriter,
-    /// Per tenant, the series that the current segment has named: by their dense numbers, which it refers to them by.
-    pub(super) named: HashMap<TenantId, NamedSeries>,
+    /// Per tenant, the series that the current segment has named and their last values.
+    pub(super) named: HashMap<TenantId, InSegment>,
     /// Unsealed partitions that a segment holds samples of.
     pub(super) partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
     pub(super) label_bytes: u64,
     unchecked_bytes: u64,
     records: RecordWriter,
     names: SeriesNames,
+}
+
+/// What the current segment holds of a tenant's series, by their dense numbers.
+#[derive(Default)]
+pub(super) struct InSegment {
+    named: NamedSeries,
+    last: LastValues,
 }
 
 impl Writer {
@@ -91,10 +98,10 @@ impl Writer {
     /// Adds a request's records to the frame, behind the names of series that the segment has not named yet.
     fn add(&mut self, prepared: &Prepared) {
         let tenant = prepared.tenant();
-        let named = self.named.entry_ref(tenant).or_default();
+        let segment = self.named.entry_ref(tenant).or_default();
         self.names.clear();
         for run in prepared.runs() {
-            if named.insert(run.dense) {
+            if segment.named.insert(run.dense) {
                 prepared.name(run, &mut self.names);
             }
         }
@@ -103,7 +110,7 @@ impl Writer {
             self.records.names(tenant.as_str(), &self.names);
             self.label_bytes += (self.records.payload().len() - before) as u64;
         }
-        self.records.append(prepared.records());
+        prepared.encode(&mut segment.last, &mut self.records);
         let segment = self.wal.segment();
         for partition in prepared.partitions() {
             self.partitions_of.entry(segment).or_default().insert(partition.id());

@@ -3,7 +3,8 @@
 //! 1. All series are looked up by their ids, under one read lock. Those that are not known are registered together, under one
 //!    write lock, if their labels came along; else they are noted as unknown, and their samples are left out.
 //! 2. The samples of each series are cut into [`Run`]s that go to one partition each. Mostly that is one run per series.
-//! 3. Runs are encoded as records of the WAL; once those are durable, [`Prepared::apply`] gives them to the partitions.
+//! 3. The leader encodes runs as records of the WAL ([`Prepared::encode`]); once those are durable, [`Prepared::apply`] gives
+//!    them to the partitions.
 //!
 //! All of it happens while the gate is open, so nothing that was found is forgotten meanwhile.
 
@@ -16,7 +17,7 @@ use crate::head::{Partition, PartitionId, TenantHead, partition_kind};
 use crate::model::labels::{Labels, SeriesId, check_canonical};
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
-use crate::wal::record::{RecordWriter, SeriesNames};
+use crate::wal::record::{LastValues, RecordWriter, SeriesNames};
 use crate::write::{NO_HINT, WriteBatch, WriteSeries};
 
 /// Samples of one series, in the order of the batch, that go to one partition.
@@ -37,12 +38,11 @@ pub(super) struct Prepared {
     head: Arc<TenantHead>,
     runs: Vec<Run>,
     partitions: Vec<Arc<Partition>>,
-    records: RecordWriter,
     unknown: Vec<SeriesId>,
 }
 
 impl Db {
-    /// Finds numbers and partitions for a batch, and encodes it.
+    /// Finds numbers and partitions for a batch.
     pub(super) fn prepare(&self, batch: WriteBatch) -> Result<Prepared> {
         if u32::try_from(batch.samples.len().max(batch.series.len())).is_err() {
             return Err(Error::BadInput("a write of more than four billion samples".into()));
@@ -57,9 +57,7 @@ impl Db {
         unknown.dedup();
         let mut partitions = Vec::new();
         let runs = self.cut(&batch, &found, &mut partitions)?;
-        let mut prepared = Prepared { batch, head, runs, partitions, records: RecordWriter::default(), unknown };
-        prepared.encode();
-        Ok(prepared)
+        Ok(Prepared { batch, head, runs, partitions, unknown })
     }
 
     fn look_up(&self, head: &TenantHead, series: &[WriteSeries]) -> Vec<Option<u32>> {
@@ -155,20 +153,20 @@ impl Db {
 }
 
 impl Prepared {
-    fn encode(&mut self) {
-        let mut records = RecordWriter::default();
+    /// Writes samples and metadata as records of the current segment; `last` holds the last values of the tenant's series
+    /// there.
+    pub(super) fn encode(&self, last: &mut LastValues, records: &mut RecordWriter) {
         let tenant = &self.batch.tenant;
         for (at, partition) in self.partitions.iter().enumerate() {
             let runs = self.runs.iter().filter(move |run| usize::from(run.partition) == at);
             let series = runs.clone().map(|run| (run.dense, self.samples_of(run)));
-            records.samples(tenant.as_str(), partition.id(), partition.kind(), runs.count(), series);
+            records.samples(tenant.as_str(), partition.id(), partition.kind(), runs.count(), series, last);
         }
         for metadata in &self.batch.metadata {
             if !self.head.knows_metadata(metadata) {
                 records.metadata(tenant.as_str(), metadata);
             }
         }
-        self.records = records;
     }
 
     /// Gives the samples to the partitions.
@@ -213,11 +211,6 @@ impl Prepared {
     /// The partitions that take samples.
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {
         &self.partitions
-    }
-
-    /// What the log is to hold of it.
-    pub(super) fn records(&self) -> &RecordWriter {
-        &self.records
     }
 
     /// How many samples the batch has.

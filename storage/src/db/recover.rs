@@ -66,7 +66,7 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     let Replayed { partitions_of, orphans, orphan_range } =
         replay::replay(&env, &head, &sealed, &found.segments, &spill_dir(&env, &paths, &options), &options.replay)?;
     if orphans > 0 {
-        let what = format!("{orphans} samples in the write-ahead log whose series are not named");
+        let what = format!("{orphans} samples in the write-ahead log that refer to what is missing there");
         let (start_ms, end_ms) = (orphan_range.start_ms, orphan_range.end_ms);
         note(&mut damage, Damage { what, start_ms, end_ms, accepted: false });
     }

@@ -19,10 +19,12 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::head::{Head, Partition, PartitionId, PartitionKind, SpillDir};
 use crate::model::labels::{SeriesId, check_canonical};
+use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::rooms::Rooms;
-use crate::wal::record::{Record, RecordReader, SampleColumns, SeriesNames};
+use crate::wal::frame::{FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::wal::record::{LastValues, Record, RecordReader, SampleColumns, SeriesNames};
 use crate::wal::scan::Segment;
 
 /// Most threads that add samples.
@@ -34,7 +36,7 @@ const RECORDS_UNDER_WAY: usize = 64;
 pub(super) struct Replayed {
     /// Unsealed partitions that a segment holds samples of.
     pub(super) partitions_of: BTreeMap<u64, HashSet<PartitionId>>,
-    /// Samples whose series are not named.
+    /// Samples whose series are not named, or whose values are changes of what is missing.
     pub(super) orphans: u64,
     pub(super) orphan_range: TimeRange,
 }
@@ -82,6 +84,7 @@ pub(super) fn replay(
             outputs,
             partitions: HashMap::new(),
             references: HashMap::new(),
+            last: HashMap::new(),
             replayed: Replayed { partitions_of: BTreeMap::new(), orphans: 0, orphan_range: TimeRange::EMPTY },
         };
         for segment in segments {
@@ -107,14 +110,23 @@ struct Replay<'a> {
     partitions: HashMap<PartitionId, Arc<Partition>>,
     /// Dense numbers, plus 1, by the references of the segment that is being replayed, per tenant.
     references: HashMap<TenantId, Rooms<u32>>,
+    /// The last values of the series of that segment.
+    last: HashMap<TenantId, LastValues>,
     replayed: Replayed,
 }
 
 impl Replay<'_> {
     fn segment(&mut self, segment: &Segment) -> Result<()> {
         self.references.clear();
+        self.last.clear();
         self.replayed.partitions_of.entry(segment.number).or_default();
+        let mut end = SEGMENT_HEADER_BYTES;
         for payload in &segment.payloads {
+            if payload.start != end + FRAME_HEADER_BYTES {
+                // Something is missing in between: what comes may be changes of what it held.
+                self.last.clear();
+            }
+            end = payload.end;
             let payload = segment.bytes.get(payload.clone()).unwrap_or_default();
             for record in RecordReader::new(payload) {
                 let record = record.map_err(|error| Error::corrupt(segment.path.display().to_string(), error))?;
@@ -128,9 +140,15 @@ impl Replay<'_> {
         let tenant = |name: &str| TenantId::parse(name).map_err(|e| Error::corrupt("write-ahead log", e));
         match record {
             Record::Names { tenant: name, names } => self.names(tenant(name)?, &names),
-            Record::Samples { partition, .. } if self.sealed.contains(&partition) => Ok(()),
-            Record::Samples { tenant: name, partition, kind, columns } => {
-                self.samples(segment, tenant(name)?, (partition, kind), columns);
+            Record::Samples { tenant: name, partition, kind, samples } => {
+                let tenant = tenant(name)?;
+                let last = self.last.entry_ref(&tenant).or_default();
+                let (columns, lost) = samples.resolve(last).map_err(|e| Error::corrupt("write-ahead log", e))?;
+                if self.sealed.contains(&partition) {
+                    return Ok(());
+                }
+                self.lost(&lost);
+                self.samples(segment, tenant, (partition, kind), columns);
                 Ok(())
             }
             Record::Metadata { tenant: name, metadata } => {
@@ -196,9 +214,7 @@ impl Replay<'_> {
         let mut kept = SampleColumns::default();
         for (dense, samples) in columns.series() {
             if dense == u32::MAX {
-                self.replayed.orphans += samples.len() as u64;
-                let range = &mut self.replayed.orphan_range;
-                *range = samples.iter().fold(*range, |range, sample| range.including(sample.timestamp_ms));
+                self.lost(samples);
             } else {
                 kept.references.push(dense);
                 kept.samples.extend_from_slice(samples);
@@ -206,5 +222,12 @@ impl Replay<'_> {
             }
         }
         kept
+    }
+
+    /// Notes samples that cannot be had: their series are not named, or their values are changes of what is missing.
+    fn lost(&mut self, samples: &[Sample]) {
+        self.replayed.orphans += samples.len() as u64;
+        let range = &mut self.replayed.orphan_range;
+        *range = samples.iter().fold(*range, |range, sample| range.including(sample.timestamp_ms));
     }
 }

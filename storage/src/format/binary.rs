@@ -70,7 +70,10 @@ mod tests {
         let bytes = header(*b"TEST", 1);
         assert_eq!(bytes.len(), HEADER_BYTES);
         header_version("file", &bytes, *b"TEST", 1..=1).unwrap();
-        assert!(matches!(header_version("file", &bytes, *b"TEST", 2..=2), Err(Error::UnknownVersion { version: 1, .. })));
+        assert!(matches!(
+            header_version("file", &bytes, *b"TEST", 2..=2),
+            Err(Error::UnknownVersion { version: 1, .. })
+        ));
         assert!(matches!(header_version("file", &bytes, *b"REST", 1..=1), Err(Error::Corrupt { .. })));
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();

@@ -21,7 +21,14 @@ fn write_log(dir: &Path) {
         }
         let mut records = RecordWriter::default();
         let samples = [Sample { timestamp_ms, value: 1.0 }];
-        records.samples("t", PartitionId(1), PartitionKind::Late, 1, [(0, &samples[..])].into_iter());
+        records.samples(
+            "t",
+            PartitionId(1),
+            PartitionKind::Late,
+            1,
+            [(0, &samples[..])].into_iter(),
+            &mut Default::default(),
+        );
         wal.commit(&mut records).unwrap();
     }
 }
@@ -32,7 +39,7 @@ fn timestamps(scan: &super::scan::Scan) -> Vec<i64> {
         scan.segments.iter().flat_map(|s| s.payloads.iter().map(|range| s.bytes.get(range.clone()).unwrap()));
     let records = payloads.flat_map(|payload| RecordReader::new(payload).map(Result::unwrap));
     let samples = records.filter_map(|record| match record {
-        Record::Samples { columns, .. } => Some(columns.samples),
+        Record::Samples { samples, .. } => Some(samples.resolve(&mut Default::default()).unwrap().0.samples),
         _ => None,
     });
     samples.flatten().map(|sample| sample.timestamp_ms).collect()

@@ -6,7 +6,8 @@ mod samples;
 mod values;
 
 pub use names::SeriesNames;
-pub use samples::SampleColumns;
+pub use samples::{CodedSamples, SampleColumns};
+pub use values::LastValues;
 
 use super::frame::FRAME_HEADER_BYTES;
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag};
@@ -45,7 +46,8 @@ impl RecordWriter {
         names.encode(&mut self.bytes);
     }
 
-    /// Samples of `count` series that go to one partition: references and samples.
+    /// Samples of `count` series that go to one partition: references and samples. `last` holds the last values of the tenant's
+    /// series in this segment.
     pub fn samples<'a>(
         &mut self,
         tenant: &str,
@@ -53,6 +55,7 @@ impl RecordWriter {
         kind: PartitionKind,
         count: usize,
         series: impl Iterator<Item = (u32, &'a [Sample])> + Clone,
+        last: &mut LastValues,
     ) {
         self.begin(TYPE_SAMPLES, tenant);
         self.bytes.extend_from_slice(&partition.0.to_le_bytes());
@@ -61,7 +64,7 @@ impl RecordWriter {
             PartitionKind::Late => LATE,
         };
         self.bytes.extend_from_slice(&window.to_le_bytes());
-        self.range = self.range.union(samples::encode(&mut self.bytes, count, series));
+        self.range = self.range.union(samples::encode(&mut self.bytes, count, series, last));
     }
 
     /// Metadata of one family.
@@ -71,12 +74,6 @@ impl RecordWriter {
         push_bytes(&mut self.bytes, metadata.family.as_bytes());
         push_bytes(&mut self.bytes, metadata.entry.help.as_bytes());
         push_bytes(&mut self.bytes, metadata.entry.unit.as_bytes());
-    }
-
-    /// Adds the records of another one.
-    pub fn append(&mut self, other: &RecordWriter) {
-        self.bytes.extend_from_slice(other.payload());
-        self.range = self.range.union(other.range);
     }
 
     /// Whether nothing was written.
@@ -130,8 +127,8 @@ pub enum Record<'a> {
         partition: PartitionId,
         /// What that partition is for.
         kind: PartitionKind,
-        /// References and samples.
-        columns: SampleColumns,
+        /// References and samples, their values still coded.
+        samples: CodedSamples<'a>,
     },
     /// Metadata of a family.
     Metadata {
@@ -177,8 +174,11 @@ impl<'a> RecordReader<'a> {
                     LATE => PartitionKind::Late,
                     start_ms => PartitionKind::Window { start_ms },
                 };
-                let columns = if kind == TYPE_SAMPLES { samples::decode(rest)? } else { take_samples_v1(rest)? };
-                Some(Record::Samples { tenant, partition, kind: window, columns })
+                let samples = match kind {
+                    TYPE_SAMPLES => samples::decode(rest)?,
+                    _ => CodedSamples::plain(take_samples_v1(rest)?),
+                };
+                Some(Record::Samples { tenant, partition, kind: window, samples })
             }
             TYPE_METADATA => {
                 let (&number, after) = rest.split_first()?;
@@ -269,18 +269,16 @@ mod tests {
         names.push(5, b"");
         writer.names("a", &names);
         let kind = PartitionKind::Window { start_ms: 7_200_000 };
-        writer.samples("b", PartitionId(9), kind, 1, [(7, &samples[..])].into_iter());
+        let mut last = LastValues::default();
+        writer.samples("b", PartitionId(9), kind, 1, [(7, &samples[..])].into_iter(), &mut last);
         writer.metadata("a", &metadata);
-        let records: Vec<_> = RecordReader::new(writer.payload()).map(Result::unwrap).collect();
+        let mut records: Vec<_> = RecordReader::new(writer.payload()).map(Result::unwrap).collect();
         let columns = SampleColumns { references: vec![7], ends: vec![4], samples: samples.to_vec() };
-        assert_eq!(
-            records,
-            vec![
-                Record::Names { tenant: "a", names },
-                Record::Samples { tenant: "b", partition: PartitionId(9), kind, columns },
-                Record::Metadata { tenant: "a", metadata },
-            ]
-        );
+        let Record::Samples { tenant: "b", partition: PartitionId(9), kind: got, samples } = records.remove(1) else {
+            panic!("{records:?}");
+        };
+        assert_eq!((got, samples.resolve(&mut LastValues::default())), (kind, Ok((columns, Vec::new()))));
+        assert_eq!(records, vec![Record::Names { tenant: "a", names }, Record::Metadata { tenant: "a", metadata }]);
         assert_eq!(writer.range(), TimeRange::ALL);
     }
 
@@ -306,16 +304,24 @@ mod tests {
             series.retain(|(_, samples)| !samples.is_empty());
             let mut writer = RecordWriter::default();
             let columns = series.iter().map(|(reference, samples)| (*reference, &samples[..]));
-            writer.samples("t", PartitionId(1), PartitionKind::Late, series.len(), columns);
+            let mut last = LastValues::default();
+            writer.samples("t", PartitionId(1), PartitionKind::Late, series.len(), columns, &mut last);
             let record = RecordReader::new(writer.payload()).next().unwrap().unwrap();
-            let Record::Samples { columns, .. } = record else { panic!("{record:?}") };
+            let Record::Samples { samples, .. } = record else { panic!("{record:?}") };
+            let (columns, lost) = samples.resolve(&mut LastValues::default()).unwrap();
+            prop_assert!(lost.is_empty());
             let got: Vec<_> = columns.series().map(|(reference, samples)| (reference, samples.to_vec())).collect();
             prop_assert_eq!(got, series);
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(prop_oneof![0u8..6, any::<u8>()], 0..200)) {
-            let _ = RecordReader::new(&bytes).count();
+            let mut last = LastValues::default();
+            for record in RecordReader::new(&bytes) {
+                if let Ok(Record::Samples { samples, .. }) = record {
+                    let _ = samples.resolve(&mut last);
+                }
+            }
         }
     }
 }

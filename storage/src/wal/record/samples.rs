@@ -1,9 +1,10 @@
 //! The samples of a record, in columns: references, counts, timestamps, values.
 //!
 //! A request mostly has one sample of each of some neighbouring series, all of one time. References are runs of neighbours,
-//! and what is the same for all is written once, so that little but the values remains.
+//! and what is the same for all is written once, so that little but the values remains. These are changes since values
+//! before ([`LastValues`]), so whoever reads a segment reads all of it, in order.
 
-use super::values;
+use super::values::LastValues;
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
 use crate::model::sample::Sample;
 use crate::model::time::TimeRange;
@@ -35,11 +36,60 @@ impl SampleColumns {
     }
 }
 
+/// Samples whose values are still changes: [`CodedSamples::resolve`] turns them into columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodedSamples<'a> {
+    columns: SampleColumns,
+    /// `None`: the values are in the columns.
+    values: Option<&'a [u8]>,
+}
+
+/// Values that no writer makes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("values of the write-ahead log are malformed")]
+pub struct MalformedValues;
+
+impl CodedSamples<'_> {
+    /// Samples that were written row by row.
+    pub(super) fn plain(columns: SampleColumns) -> Self {
+        CodedSamples { columns, values: None }
+    }
+
+    /// The samples; those whose values are changes of a value that is not known are left out, and given apart.
+    ///
+    /// # Errors
+    /// [`MalformedValues`].
+    pub fn resolve(self, last: &mut LastValues) -> Result<(SampleColumns, Vec<Sample>), MalformedValues> {
+        let CodedSamples { mut columns, values } = self;
+        let Some(mut values) = values else { return Ok((columns, Vec::new())) };
+        let mut lost = Vec::new();
+        let (mut at, mut kept) = (0, 0);
+        for (reference, end) in columns.references.iter().zip(&mut columns.ends) {
+            while at < *end as usize {
+                let mut sample = columns.samples[at];
+                match last.take(*reference, &mut values).ok_or(MalformedValues)? {
+                    Some(value) => {
+                        sample.value = value;
+                        columns.samples[kept] = sample;
+                        kept += 1;
+                    }
+                    None => lost.push(sample),
+                }
+                at += 1;
+            }
+            *end = kept as u32;
+        }
+        columns.samples.truncate(kept);
+        if values.is_empty() { Ok((columns, lost)) } else { Err(MalformedValues) }
+    }
+}
+
 /// Appends the columns; answers the time range of the samples.
 pub(super) fn encode<'a>(
     out: &mut Vec<u8>,
     count: usize,
     series: impl Iterator<Item = (u32, &'a [Sample])> + Clone,
+    last: &mut LastValues,
 ) -> TimeRange {
     let mut range = TimeRange::EMPTY;
     let mut one_each = true;
@@ -56,17 +106,23 @@ pub(super) fn encode<'a>(
     if !one_each {
         series.clone().for_each(|(_, samples)| push_uvarint(out, samples.len() as u64));
     }
-    let samples = series.flat_map(|(_, samples)| samples);
     if one_time {
         push_uvarint(out, zigzag(range.start_ms));
     } else {
         let mut previous_ms = 0i64;
-        for sample in samples.clone() {
+        for sample in series.clone().flat_map(|(_, samples)| samples) {
             push_uvarint(out, zigzag(sample.timestamp_ms.wrapping_sub(previous_ms)));
             previous_ms = sample.timestamp_ms;
         }
     }
-    samples.for_each(|sample| values::push(out, sample.value));
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    for (reference, samples) in series {
+        samples.iter().for_each(|sample| last.push(reference, sample.value, out));
+    }
+    // A frame of 4 GiB or more is refused as a whole.
+    let length = (out.len() - length_at - 4) as u32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     range
 }
 
@@ -93,7 +149,7 @@ fn encode_references(out: &mut Vec<u8>, references: impl Iterator<Item = u32>) {
 }
 
 /// Splits columns off the front; `None` for bytes that no writer makes.
-pub(super) fn decode(rest: &mut &[u8]) -> Option<SampleColumns> {
+pub(super) fn decode<'a>(rest: &mut &'a [u8]) -> Option<CodedSamples<'a>> {
     let count = usize::try_from(take_uvarint(rest)?).ok()?;
     // A series has at least one sample, whose value takes at least a byte: a forged count cannot ask for more memory than
     // the bytes are worth.
@@ -121,10 +177,10 @@ pub(super) fn decode(rest: &mut &[u8]) -> Option<SampleColumns> {
         }
         columns.samples.push(Sample { timestamp_ms, value: 0.0 });
     }
-    for sample in &mut columns.samples {
-        sample.value = values::take(rest)?;
-    }
-    Some(columns)
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let (values, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = after;
+    Some(CodedSamples { columns, values: Some(values) })
 }
 
 fn decode_references(rest: &mut &[u8], count: usize) -> Option<Vec<u32>> {
