@@ -189,3 +189,55 @@ fn of_a_field_given_twice_the_last_counts() {
     body.extend_from_slice(&sample);
     assert_eq!(by_hand(&body).unwrap().0[0].1, vec![(9, 1f64.to_bits())]);
 }
+
+/// A varint of the given length, or of the shortest one that holds the number if that is longer.
+fn padded(number: u64, length: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    prost::encoding::encode_varint(number, &mut out);
+    while out.len() < length.min(10) {
+        if let Some(last) = out.last_mut() {
+            *last |= 0x80;
+        }
+        out.push(0);
+    }
+    out
+}
+
+/// A field of a sample, in any of its spellings, or one that does not belong there.
+fn sample_field() -> impl Strategy<Value = Vec<u8>> {
+    let time = prop_oneof![any::<u64>(), 0..1u64 << 42, (0..64u32).prop_map(|bit| 1 << bit)];
+    prop_oneof![
+        3 => any::<[u8; 8]>().prop_map(|value| [&[0x09][..], &value].concat()),
+        3 => (time, 0..12usize).prop_map(|(time, length)| [vec![0x10], padded(time, length)].concat()),
+        1 => (0..12usize).prop_map(|length| [padded(0x10, length), vec![5]].concat()),
+        1 => Just(vec![0x1d, 1, 2, 3, 4]),
+        1 => Just(vec![0x10]),
+        1 => Just(vec![0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]),
+    ]
+}
+
+/// A field whose key and length may be longer than they need be.
+fn wrapped(key: u64, content: &[u8], key_length: usize, length_length: usize) -> Vec<u8> {
+    [padded(key, key_length), padded(content.len() as u64, length_length), content.to_vec()].concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn samples_are_read_as_prost_reads_them_however_they_are_spelled(
+        samples in proptest::collection::vec((proptest::collection::vec(sample_field(), 0..4), 0..4usize, 0..4usize), 1..4),
+        label in (text(), 0..4usize, 0..4usize),
+        outer in (0..4usize, 0..5usize),
+        cut in prop_oneof![4 => Just(0usize), 1 => 1..12usize],
+    ) {
+        let mut series = wrapped(0x0a, &wrapped(0x0a, &label.0, 0, 0), label.1, label.2);
+        for (fields, key_length, length_length) in samples {
+            series.extend(wrapped(0x12, &fields.concat(), key_length, length_length));
+        }
+        let mut body = wrapped(0x0a, &series, outer.0, outer.1);
+        prop_assert_eq!(by_hand(&body).ok(), by_prost(&body).ok());
+        body.truncate(body.len().saturating_sub(cut));
+        prop_assert_eq!(by_hand(&body).ok(), by_prost(&body).ok());
+    }
+}

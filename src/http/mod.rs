@@ -34,13 +34,17 @@ const PREFIX: &str = "/prometheus";
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    routes("", app.settings.role)
-        .merge(routes(PREFIX, app.settings.role))
+    let role = app.settings.role;
+    // Answers to writes have no body, or a short one.
+    routes("", role)
+        .merge(routes(PREFIX, role))
+        .layer(CompressionLayer::new())
+        .merge(write_routes("", role))
+        .merge(write_routes(PREFIX, role))
         .fallback(async || ApiError::new(ErrorType::NotFound, "there is no such path"))
         .method_not_allowed_fallback(async || {
             ApiError::bad_data("this path does not take this method").with_status(StatusCode::METHOD_NOT_ALLOWED)
         })
-        .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), measure))
         .with_state(app)
 }
@@ -54,13 +58,6 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
         .route(&path("/metrics"), get(status::metrics))
         .route(&path("/-/healthy"), get(status::healthy))
         .route(&path("/-/ready"), get(status::ready));
-    if role.takes_writes() {
-        router = router
-            .route(&path("/api/v1/write"), post(write::remote_write))
-            .route(&path("/api/v1/push"), post(write::remote_write))
-            .route(&path("/api/v1/receive"), post(write::remote_write))
-            .route(&path("/api/v1/import/prometheus"), post(write::import));
-    }
     if role.answers_queries() {
         router = router
             .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
@@ -75,6 +72,18 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
             .route(&path("/api/v1/alerts"), get(status::alerts));
     }
     router
+}
+
+fn write_routes(prefix: &str, role: Role) -> Router<Arc<App>> {
+    let path = |path: &str| format!("{prefix}{path}");
+    match role.takes_writes() {
+        true => Router::new()
+            .route(&path("/api/v1/write"), post(write::remote_write))
+            .route(&path("/api/v1/push"), post(write::remote_write))
+            .route(&path("/api/v1/receive"), post(write::remote_write))
+            .route(&path("/api/v1/import/prometheus"), post(write::import)),
+        false => Router::new(),
+    }
 }
 
 /// Counts and times every request under the route that it matched, never under what the client typed.

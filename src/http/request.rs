@@ -1,6 +1,6 @@
 //! What every handler needs of a request: its tenant, its parameters, its body, each within bounds.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use marigram_storage::model::tenant::TenantId;
@@ -14,6 +14,9 @@ pub const TENANT_HEADER: &str = "x-scope-orgid";
 
 /// Largest form of a query: the limit that Go's HTTP server has, and thereby Prometheus.
 const MAX_FORM_BYTES: usize = 10 << 20;
+
+/// Memory that is taken for a body before it has arrived: Prometheus' default request of 2,000 samples fits.
+const AHEAD_BYTES_MAX: usize = 128 << 10;
 
 /// The tenant that a request names, or the default one.
 ///
@@ -61,7 +64,9 @@ async fn read_body(
     max_bytes: usize,
     mut room: impl FnMut(usize) -> bool,
 ) -> Result<Vec<u8>, BodyError> {
-    let mut out = Vec::new();
+    // What is announced need not come: no more is taken ahead than an ordinary write has.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut out = Vec::with_capacity(announced.min(max_bytes).min(AHEAD_BYTES_MAX));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
         let total = out.len().saturating_add(data.len());

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+/// Smallest buffer that is kept: smaller ones lie in the allocator's heaps, which do better, and a small request is not to hold a
+/// large buffer.
+const KEPT_BYTES_MIN: usize = 128 << 10;
 /// Largest buffer that is kept: twice what Prometheus' default request of 2,000 samples decompresses to.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Most buffers that are kept: more requests than this rarely are between socket and log at once.
@@ -33,7 +36,7 @@ impl fmt::Debug for ArenaPool {
 impl ArenaPool {
     /// An arena of `bytes` bytes whose content is arbitrary: what an earlier one held, or zero.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Arena {
-        let buffer = match bytes <= KEPT_BYTES_MAX {
+        let buffer = match (KEPT_BYTES_MIN..=KEPT_BYTES_MAX).contains(&bytes) {
             true => self.kept.lock().pop(),
             false => None,
         };
@@ -52,7 +55,7 @@ impl ArenaPool {
     }
 
     fn put(&self, buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > KEPT_BYTES_MAX {
+        if !(KEPT_BYTES_MIN..=KEPT_BYTES_MAX).contains(&buffer.capacity()) {
             return;
         }
         let mut kept = self.kept.lock();
@@ -117,30 +120,32 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again_and_has_the_length_that_was_asked_for() {
         let pool = Arc::new(ArenaPool::default());
-        let mut first = pool.take(1000);
+        let mut first = pool.take(2 * KEPT_BYTES_MIN);
         first.fill(7);
         let place = first.as_ptr();
         drop(first);
-        let again = pool.take(10);
-        assert_eq!((again.len(), again.as_ptr()), (10, place));
+        let again = pool.take(KEPT_BYTES_MIN);
+        assert_eq!((again.len(), again.as_ptr()), (KEPT_BYTES_MIN, place));
         drop(again);
-        assert_eq!(pool.take(900).len(), 900);
-        assert_eq!(pool.take(5000).len(), 5000);
+        for bytes in [10, KEPT_BYTES_MIN + 1, 2 * KEPT_BYTES_MIN, 5 * KEPT_BYTES_MIN] {
+            assert_eq!(pool.take(bytes).len(), bytes);
+        }
     }
 
     #[test]
     fn what_is_kept_is_bounded_in_number_and_size() {
         let pool = Arc::new(ArenaPool::default());
         drop(pool.take(KEPT_BYTES_MAX + 1));
+        drop(pool.take(KEPT_BYTES_MIN - 1));
         assert_eq!(pool.kept.lock().len(), 0);
         let mut grown = pool.take(KEPT_BYTES_MAX);
         grown.push(0);
         drop(grown);
         assert_eq!(pool.kept.lock().len(), 0);
-        let many: Vec<Arena> = (0..3 * KEPT_MAX).map(|_| pool.take(100)).collect();
+        let many: Vec<Arena> = (0..3 * KEPT_MAX).map(|_| pool.take(KEPT_BYTES_MIN)).collect();
         drop(many);
         assert_eq!(pool.kept.lock().len(), KEPT_MAX);
-        drop(pool.take(5).clone());
+        drop(pool.take(KEPT_BYTES_MIN).clone());
         assert_eq!(pool.kept.lock().len(), KEPT_MAX);
     }
 }
