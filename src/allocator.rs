@@ -6,7 +6,7 @@
 //! set stays fixed.
 //!
 //! Smaller buffers lie in the heaps. glibc cuts the end of a heap off when 128 KiB there are free, which is less than one write takes,
-//! so that each asked for its pages anew: an eighth of its CPU. A little more stays.
+//! so that each asked for its pages anew. A little more stays: the kernel's share of a write in page faults fell to a third.
 
 /// Smaller than the buffers of a large request, larger than those of an ordinary one, which are to be reused.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
