@@ -364,6 +364,10 @@ proptest! {
             cursor.seek(BlockSeriesRef(at as u32)).unwrap();
             prop_assert_eq!(cursor.labels().unwrap(), (labels.clone(), labels.id()));
             let chunks = cursor.chunks(TimeRange::ALL).unwrap();
+            let mut refs = Vec::new();
+            cursor.chunk_refs(TimeRange::ALL, &mut refs).unwrap();
+            let later: Vec<_> = refs.iter().map(|chunk| block.chunk(chunk).unwrap()).collect();
+            prop_assert!(later.iter().map(|c| (&c.times, &c.bytes)).eq(chunks.iter().map(|c| (&c.times, &c.bytes))));
             let (times, values) = decoder.decode(&chunks, TimeRange::ALL).unwrap();
             prop_assert_eq!(times, &column.0);
             prop_assert!(values.iter().map(|v| v.to_bits()).eq(column.1.iter().copied()));
