@@ -266,7 +266,7 @@ impl Piece {
             }));
         }
         let count = numbers.len();
-        if count > 0 || (chunks.is_empty() && head <= self.left) {
+        if count > 0 || chunks.is_empty() {
             self.left = room;
             self.series.push(encode_series(series, chunks.get(..count).unwrap_or_default(), numbers));
         }

@@ -122,7 +122,7 @@ fn pieces_that_no_node_makes_are_refused() {
         |piece| piece.times.clear(),
         |piece| piece.times[0] = Bytes::new(),
         |piece| piece.series[1].chunk_times[0] = u32::MAX,
-        |piece| piece.series[0].chunk_times.push(0),
+        |piece| piece.series[0].chunk_times = vec![0; 9],
         |piece| piece.series.swap(0, 1),
         |piece| piece.series[1] = piece.series[0].clone(),
         |piece| piece.series.clear(),

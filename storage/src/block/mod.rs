@@ -8,7 +8,7 @@ mod writer;
 pub(crate) use meta::parse_ulid;
 pub use meta::{BlockFile, BlockMeta};
 pub(crate) use reader::check_chunk;
-pub use reader::{Block, BlockSeriesRef, SeriesCursor, TenantBlock};
+pub use reader::{Block, BlockChunkRef, BlockSeriesRef, SeriesCursor, TenantBlock};
 pub use writer::BlockWriter;
 
 use std::path::{Path, PathBuf};

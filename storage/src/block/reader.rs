@@ -40,6 +40,10 @@ struct Files {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockSeriesRef(pub u32);
 
+/// A chunk of a series of a tenant of a block: where it is, and which time it covers.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockChunkRef(ChunkRef);
+
 impl Block {
     /// Opens the block in the directory `dir`, which is named by its ULID.
     ///
@@ -170,6 +174,14 @@ impl TenantBlock {
         cursor.chunks(range)
     }
 
+    /// A chunk that a cursor of this tenant found, verified. It shares the block's mapping.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also for a reference of another block.
+    pub fn chunk(&self, BlockChunkRef(chunk): &BlockChunkRef) -> Result<EncodedChunk> {
+        self.files.chunk(chunk, self.index().times(chunk.times)?)
+    }
+
     /// A walk over the series, quick where they ascend.
     pub fn cursor(&self) -> SeriesCursor<'_> {
         SeriesCursor { files: &self.files, index: self.index().cursor(), chunks: Vec::new(), times: (0, Bytes::new()) }
@@ -239,21 +251,39 @@ impl SeriesCursor<'_> {
         chunks
     }
 
+    /// The chunks of the series that overlap `range`, in ascending order of time, not read yet: appended to `chunks`. For those
+    /// who find many series first and read them in another order, with [`TenantBlock::chunk`].
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn chunk_refs(&mut self, range: TimeRange, chunks: &mut Vec<BlockChunkRef>) -> Result<()> {
+        self.index.chunks(range, &mut self.chunks)?;
+        chunks.extend(self.chunks.iter().copied().map(BlockChunkRef));
+        Ok(())
+    }
+
     fn chunk(&mut self, chunk: &ChunkRef) -> Result<EncodedChunk> {
         if chunk.times != self.times.0 {
             self.times = (chunk.times, self.index.times(chunk)?);
         }
+        self.files.chunk(chunk, self.times.1.clone())
+    }
+}
+
+impl Files {
+    /// Reads a chunk, verified.
+    fn chunk(&self, chunk: &ChunkRef, times: Bytes) -> Result<EncodedChunk> {
         let bytes = match chunk.place {
             ChunkPlace::File { offset, length } => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let end = start.saturating_add(length as usize);
-                let sealed = self.files.chunks.get(start..end.saturating_add(CRC_BYTES)).unwrap_or_default();
-                check_chunk(&self.files.chunks_name, offset, length, sealed)?;
-                self.files.chunks.slice(start..end)
+                let sealed = self.chunks.get(start..end.saturating_add(CRC_BYTES)).unwrap_or_default();
+                check_chunk(&self.chunks_name, offset, length, sealed)?;
+                self.chunks.slice(start..end)
             }
             ChunkPlace::Inline { .. } => Bytes::copy_from_slice(chunk.place.inline().unwrap_or_default()),
         };
-        Ok(EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, times: self.times.1.clone(), bytes })
+        Ok(EncodedChunk { min_ms: chunk.min_ms, max_ms: chunk.max_ms, times, bytes })
     }
 }
 

@@ -364,6 +364,10 @@ proptest! {
             cursor.seek(BlockSeriesRef(at as u32)).unwrap();
             prop_assert_eq!(cursor.labels().unwrap(), (labels.clone(), labels.id()));
             let chunks = cursor.chunks(TimeRange::ALL).unwrap();
+            let mut refs = Vec::new();
+            cursor.chunk_refs(TimeRange::ALL, &mut refs).unwrap();
+            let later: Vec<_> = refs.iter().map(|chunk| block.chunk(chunk).unwrap()).collect();
+            prop_assert!(later.iter().map(|c| (&c.times, &c.bytes)).eq(chunks.iter().map(|c| (&c.times, &c.bytes))));
             let (times, values) = decoder.decode(&chunks, TimeRange::ALL).unwrap();
             prop_assert_eq!(times, &column.0);
             prop_assert!(values.iter().map(|v| v.to_bits()).eq(column.1.iter().copied()));
@@ -371,15 +375,23 @@ proptest! {
         }
         prop_assert!(shared.len() as u64 <= 2 * targets, "two kinds of columns for each target");
 
-        for (name, op, value) in [
+        let single: Vec<Matcher> = [
             ("__name__", MatchOp::Equal, "metric_0"), ("pod", MatchOp::Equal, "pod-7"), ("pod", MatchOp::Equal, ""),
             ("node", MatchOp::Regex, "node-1.*"), ("namespace", MatchOp::NotEqual, "ns-1"), ("le", MatchOp::NotRegex, "[0-2]"),
-            ("instance", MatchOp::Regex, ".*7:80|10.0.0.1:80"), ("nothing", MatchOp::Equal, ""),
-        ] {
-            let matchers = [Matcher::new(name, op, value).unwrap()];
+            ("instance", MatchOp::Regex, ".*7:80|10.0.0.1:80"), ("nothing", MatchOp::Equal, ""), ("namespace", MatchOp::Regex, "ns-[012]"),
+        ].into_iter().map(|(name, op, value)| Matcher::new(name, op, value).unwrap()).collect();
+        // Two at a time, so that few series meet many postings.
+        for (one, other) in single.iter().flat_map(|one| single.iter().map(move |other| (one, other))) {
+            let matchers = [one.clone(), other.clone()];
             let expected: Vec<u32> = (0..).zip(&all).filter(|(_, (l, _))| matches_all(&matchers, l)).map(|(i, _)| i).collect();
             let found: Vec<u32> = block.select(&matchers, TimeRange::ALL).unwrap().iter().map(|r| r.0).collect();
-            prop_assert_eq!(found, expected, "{}", matchers[0]);
+            prop_assert_eq!(&found, &expected, "{} {}", one, other);
+            for name in ["pod", "le", "node"] {
+                let mut values: Vec<&str> = expected.iter().filter_map(|at| all[*at as usize].0.get(name)).collect();
+                values.sort_unstable();
+                values.dedup();
+                prop_assert_eq!(block.label_values(name, &matchers, TimeRange::ALL).unwrap(), values, "{} {}", one, other);
+            }
         }
         let early = TimeRange { start_ms: i64::MIN, end_ms: 90_000 };
         let expected: Vec<u32> = (0..).zip(&all).filter(|(_, (_, c))| c.0[0] <= 90_000).map(|(i, _)| i).collect();

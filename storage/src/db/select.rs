@@ -126,8 +126,10 @@ impl<'a> Entries<'a> {
 fn block_entries(blocks: &[Block], index: usize, request: SelectRequest<'_>, entries: &mut Entries<'_>) -> Result<()> {
     let tenant = entries.context.tenant();
     let Some(part) = blocks.get(index).and_then(|block| block.tenant(tenant)) else { return Ok(()) };
+    let mut cursor = part.cursor();
     for series in part.select(request.matchers, request.range)? {
-        let (labels, id) = part.series(series)?;
+        cursor.seek(series)?;
+        let (labels, id) = cursor.labels()?;
         entries.push(SelectedSeries::new(labels, request.drop_labels, Some(id)), Place::Block { index, series })?;
     }
     Ok(())

@@ -128,7 +128,7 @@ impl<'a> SeriesCursor<'a> {
             Index::V2(index) => {
                 let row = self.series % GROUP_SERIES;
                 let found = self.number.and_then(|_| {
-                    self.walk.seek(&index.times, row)?;
+                    self.walk.seek(row)?;
                     self.walk.take_row(&self.group, &index.times, |chunk| {
                         if overlaps(&chunk) {
                             visit(chunk);

@@ -7,6 +7,7 @@
 //!    look-ups, a prefix is a range of the ordered values, "any value" is the label's own postings. Only what is left
 //!    is tested value by value.
 //! 3. What keeps is intersected first, the rarest first, and ends as soon as nothing is left; what takes away comes last.
+//! 4. Where few series are left and the postings of the next values are many, the labels of the few are looked at instead.
 
 use std::borrow::Cow;
 
@@ -51,16 +52,38 @@ pub(crate) trait Postings {
     fn value<'a>(&'a self, name: Self::Name<'a>, value: &str) -> Result<Option<Self::Value<'a>>, Self::Error>;
     /// The series with that value.
     fn value_series<'a>(&'a self, value: Self::Value<'a>) -> Result<Cow<'a, RoaringBitmap>, Self::Error>;
+    /// The series of `within` that have one of `values` of the name, found by looking at each series; `None` where the index
+    /// cannot do that.
+    fn among<'a>(
+        &'a self,
+        _within: &RoaringBitmap,
+        _name: Self::Name<'a>,
+        _values: &[Self::Value<'a>],
+    ) -> Result<Option<RoaringBitmap>, Self::Error> {
+        Ok(None)
+    }
+    /// The values of the name that series of `within` have, in order, found by looking at each series; `None` where reading
+    /// the postings of all values is the better way.
+    fn values_among<'a>(
+        &'a self,
+        _within: &RoaringBitmap,
+        _name: Self::Name<'a>,
+    ) -> Result<Option<Vec<String>>, Self::Error> {
+        Ok(None)
+    }
     /// How many series have that value; known without reading the postings.
     fn value_count(&self, value: Self::Value<'_>) -> u64;
 }
 
-/// The values that a matcher speaks of.
+/// Reading so many postings takes as long as looking at the label of a series.
+pub(super) const POSTINGS_PER_LOOK: u64 = 4;
+
+/// The values of a name that a matcher speaks of.
 enum Found<'a, P: Postings + 'a> {
     /// Every value of the label.
     Every(P::Name<'a>),
     /// These.
-    Some(Vec<P::Value<'a>>),
+    Some(P::Name<'a>, Vec<P::Value<'a>>),
 }
 
 /// The series that pass all matchers.
@@ -83,11 +106,13 @@ pub(crate) fn select<P: Postings>(index: &P, matchers: &[Matcher]) -> Result<Roa
     }
     keeping.sort_by_key(|(count, _)| *count);
     let mut selected: Option<RoaringBitmap> = None;
-    for (_, found) in &keeping {
-        let series = union(index, found)?;
+    for (count, found) in &keeping {
         let narrowed = match selected {
-            None => series.into_owned(),
-            Some(before) => before & &*series,
+            None => union(index, found)?.into_owned(),
+            Some(before) => match among(index, &before, found, *count)? {
+                Some(narrowed) => narrowed,
+                None => before & &*union(index, found)?,
+            },
         };
         if narrowed.is_empty() {
             return Ok(narrowed);
@@ -96,9 +121,25 @@ pub(crate) fn select<P: Postings>(index: &P, matchers: &[Matcher]) -> Result<Roa
     }
     let mut selected = selected.unwrap_or_else(|| index.all().into_owned());
     for found in &taking {
-        selected -= &*union(index, found)?;
+        match among(index, &selected, found, count(index, found)?)? {
+            Some(taken) => selected -= taken,
+            None => selected -= &*union(index, found)?,
+        }
     }
     Ok(selected)
+}
+
+/// What of `within` is found, if that is better found out by looking at each than by reading `count` postings.
+fn among<'a, P: Postings>(
+    index: &'a P,
+    within: &RoaringBitmap,
+    found: &Found<'a, P>,
+    count: u64,
+) -> Result<Option<RoaringBitmap>, P::Error> {
+    match found {
+        Found::Some(name, values) if count / POSTINGS_PER_LOOK > within.len() => index.among(within, *name, values),
+        _ => Ok(None),
+    }
 }
 
 /// The names of all labels that some series (of `within`) has, in ascending order.
@@ -126,6 +167,11 @@ pub(crate) fn label_values<P: Postings>(
     let Some(name) = index.name(name)? else {
         return Ok(Vec::new());
     };
+    if let Some(within) = within
+        && let Some(values) = index.values_among(within, name)?
+    {
+        return Ok(values);
+    }
     let mut values = Vec::new();
     index.visit_values(name, "", |text, value| {
         let used = match within {
@@ -146,13 +192,13 @@ fn find<'a, P: Postings>(index: &'a P, name: P::Name<'a>, matcher: &Matcher) -> 
     match (matcher.op(), matcher.regex()) {
         (MatchOp::Equal | MatchOp::NotEqual, _) | (_, None) => match matcher.value() {
             "" => Ok(Found::Every(name)),
-            value => Ok(Found::Some(index.value(name, value)?.into_iter().collect())),
+            value => Ok(Found::Some(name, index.value(name, value)?.into_iter().collect())),
         },
         // The pattern itself says which values: `=~` that keeps, `!~` that takes away.
         (MatchOp::Regex, Some(regex)) if !accepts_empty => find_regex(index, name, regex),
         (MatchOp::NotRegex, Some(regex)) if accepts_empty => find_regex(index, name, regex),
         // The pattern accepts the empty value, and the values are those that it does not match.
-        (_, Some(regex)) if regex.matches_everything() => Ok(Found::Some(Vec::new())),
+        (_, Some(regex)) if regex.matches_everything() => Ok(Found::Some(name, Vec::new())),
         (_, Some(regex)) => scan(index, name, "", |_| true, |value| !regex.is_match(value)),
     }
 }
@@ -167,7 +213,7 @@ fn find_regex<'a, P: Postings>(index: &'a P, name: P::Name<'a>, regex: &LabelReg
         for literal in literals {
             values.extend(index.value(name, literal)?);
         }
-        return Ok(Found::Some(values));
+        return Ok(Found::Some(name, values));
     }
     let prefix = regex.prefix().unwrap_or("");
     scan(index, name, prefix, |value| value.starts_with(prefix), |value| regex.is_match(value))
@@ -189,20 +235,20 @@ fn scan<'a, P: Postings>(
         }
         Ok(goes_on)
     })?;
-    Ok(Found::Some(values))
+    Ok(Found::Some(name, values))
 }
 
 fn count<'a, P: Postings>(index: &'a P, found: &Found<'a, P>) -> Result<u64, P::Error> {
     match found {
         Found::Every(name) => Ok(index.name_series(*name)?.len()),
-        Found::Some(values) => Ok(values.iter().map(|value| index.value_count(*value)).sum()),
+        Found::Some(_, values) => Ok(values.iter().map(|value| index.value_count(*value)).sum()),
     }
 }
 
 fn union<'a, P: Postings>(index: &'a P, found: &Found<'a, P>) -> Result<Cow<'a, RoaringBitmap>, P::Error> {
     match found {
         Found::Every(name) => index.name_series(*name),
-        Found::Some(values) => match values.as_slice() {
+        Found::Some(_, values) => match values.as_slice() {
             [] => Ok(Cow::Owned(RoaringBitmap::new())),
             [value] => index.value_series(*value),
             values => {

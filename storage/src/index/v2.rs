@@ -4,14 +4,15 @@
 //! Afterwards look-ups are binary searches over the mapped bytes, and postings are read when they are asked for.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use super::groups::GroupsTable;
+use super::groups::{GROUP_SERIES, Group, GroupsTable};
 use super::labels::LabelsTable;
 use super::lists::Place;
-use super::matching::Postings;
+use super::matching::{POSTINGS_PER_LOOK, Postings};
 use super::reader::Sections;
 use super::times::TimesTable;
 use crate::error::{Error, Result};
@@ -31,6 +32,7 @@ pub(super) struct TenantIndexV2 {
 /// A value of a name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PairPlace {
+    pair: u32,
     place: Place,
 }
 
@@ -55,6 +57,22 @@ impl TenantIndexV2 {
 
     pub(super) fn damaged(&self, section: &str) -> Error {
         Error::corrupt(&*self.what, format!("{section}: it does not decode"))
+    }
+
+    /// Calls `see` with each series of `within` that has a name, and the rank of its value.
+    fn look(&self, within: &RoaringBitmap, name: u32, mut see: impl FnMut(u32, u32)) -> Result<()> {
+        let damaged = || self.damaged("series");
+        let (mut group, mut number) = (Group::default(), None);
+        for series in within {
+            if number != Some(series / GROUP_SERIES) {
+                group.parse(&self.groups, &self.labels, series / GROUP_SERIES).ok_or_else(damaged)?;
+                number = Some(series / GROUP_SERIES);
+            }
+            if let Some(rank) = group.rank(series % GROUP_SERIES, name).ok_or_else(damaged)? {
+                see(series, rank);
+            }
+        }
+        Ok(())
     }
 
     fn read(&self, place: Place) -> Result<Cow<'_, RoaringBitmap>> {
@@ -110,7 +128,7 @@ impl Postings for TenantIndexV2 {
             "" => name.first_pair,
             from => self.labels.lower_bound(name, from).ok_or_else(damaged)?,
         };
-        let visited = self.labels.visit(first..name.end(), |text, _, place| visit(text, PairPlace { place }));
+        let visited = self.labels.visit(first..name.end(), |text, pair, place| visit(text, PairPlace { pair, place }));
         visited.ok_or_else(damaged)?
     }
 
@@ -125,6 +143,37 @@ impl Postings for TenantIndexV2 {
 
     fn value_series(&self, value: PairPlace) -> Result<Cow<'_, RoaringBitmap>> {
         self.read(value.place)
+    }
+
+    fn among(&self, within: &RoaringBitmap, name: u32, values: &[PairPlace]) -> Result<Option<RoaringBitmap>> {
+        let first = self.labels.names().get(name as usize).ok_or_else(|| self.damaged("labels"))?.first_pair;
+        let mut ranks: Vec<u32> = values.iter().filter_map(|value| value.pair.checked_sub(first)).collect();
+        ranks.sort_unstable();
+        let mut found = Vec::new();
+        self.look(within, name, |series, rank| {
+            if ranks.binary_search(&rank).is_ok() {
+                found.push(series);
+            }
+        })?;
+        RoaringBitmap::from_sorted_iter(found).map(Some).map_err(|_| self.damaged("series"))
+    }
+
+    fn values_among(&self, within: &RoaringBitmap, name: u32) -> Result<Option<Vec<String>>> {
+        let number = name;
+        let name = self.labels.names().get(name as usize).ok_or_else(|| self.damaged("labels"))?;
+        if u64::from(name.any.count) / POSTINGS_PER_LOOK <= within.len() {
+            return Ok(None);
+        }
+        let mut pairs = BTreeSet::new();
+        self.look(within, number, |_, rank| {
+            pairs.insert(name.first_pair.saturating_add(rank));
+        })?;
+        let text = |pair| {
+            let mut text = Vec::new();
+            self.labels.push_value(pair, &mut text)?;
+            String::from_utf8(text).ok()
+        };
+        pairs.into_iter().map(|pair| text(pair).ok_or_else(|| self.damaged("labels"))).collect::<Result<_>>().map(Some)
     }
 
     fn value_count(&self, value: PairPlace) -> u64 {

@@ -97,10 +97,10 @@ fn entries_of(
         let (labels, id) = cursor.labels()?;
         cursor.chunks(request.range, &mut chunks)?;
         for chunk in chunks.iter().filter(|chunk| chunk.times > 0) {
-            if !found.times.contains_key(&chunk.times) {
+            if let std::collections::hash_map::Entry::Vacant(vacant) = found.times.entry(chunk.times) {
                 let column = Bytes::copy_from_slice(&cursor.times(chunk)?);
                 unreserved_bytes += size_of::<(u32, Bytes)>() + column.len();
-                found.times.insert(chunk.times, column);
+                vacant.insert(column);
             }
         }
         let chunks: Box<[ChunkRef]> = chunks.as_slice().into();

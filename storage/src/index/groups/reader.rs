@@ -240,6 +240,19 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// The rank of the value that a series has of a name, `Some(None)` if it has none; `None` where it does not decode.
+    pub(in crate::index) fn rank(&self, row: u32, name: u32) -> Option<Option<u32>> {
+        if self.shape(row)?.binary_search(&name).is_err() {
+            return Some(None);
+        }
+        let at = self.columns.binary_search_by_key(&name, |column| column.name).ok()?;
+        let column = self.columns.get(at)?;
+        match column.predicted {
+            false => Some(Some(column.values.get(row as usize))),
+            true => column.values.get(self.root_row(row)? as usize).checked_sub(1).map(Some),
+        }
+    }
+
     /// Appends the pairs of a series, ascending; `None` where one does not exist.
     pub(in crate::index) fn row(&self, labels: &LabelsTable, row: u32, out: &mut Vec<u32>) -> Option<()> {
         let mut columns = self.columns.iter();

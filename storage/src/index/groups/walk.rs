@@ -4,7 +4,7 @@ use super::INLINE_BYTES_MAX;
 use super::reader::{Chunks, Group};
 use crate::format::varint::{take_uvarint, unzigzag};
 use crate::index::times::TimesTable;
-use crate::index::{ChunkPlace, ChunkRef};
+use crate::index::{CHUNK_GAP_BYTES, ChunkPlace, ChunkRef};
 use crate::model::time::TimeRange;
 
 /// Where a walk is.
@@ -32,13 +32,13 @@ impl<'a> ChunkWalk<'a> {
     }
 
     /// Goes on to a series; back to the start first where it has passed it.
-    pub(in crate::index) fn seek(&mut self, times: &TimesTable, row: u32) -> Option<()> {
+    pub(in crate::index) fn seek(&mut self, row: u32) -> Option<()> {
         if row < self.row {
             *self = Self::over(self.chunks);
         }
         while self.row < row {
             for _ in 0..self.chunks.counts.get(self.row as usize) {
-                self.next_chunk(times, None)?;
+                self.skip_chunk()?;
             }
             self.row += 1;
         }
@@ -58,28 +58,37 @@ impl<'a> ChunkWalk<'a> {
         };
         for at in 0..self.chunks.counts.get(self.row as usize) {
             let number = match predicted {
-                Some(first) => Some(first.checked_add(at)?),
-                None => None,
+                // Number 0 is no column: there is no prediction.
+                Some(first) => first.checked_add(at).filter(|_| first > 0)?,
+                None => self.chunks.times.get(self.chunk),
             };
-            take(self.next_chunk(times, Some(number))?)?;
+            take(self.next_chunk(times, number)?)?;
         }
         self.row += 1;
         Some(())
     }
 
-    /// The next chunk. `number`: of its predicted times column; the outer `None` passes over it, and its times are anything.
-    fn next_chunk(&mut self, times: &TimesTable, number: Option<Option<u32>>) -> Option<ChunkRef> {
+    /// Passes over the next chunk.
+    #[inline]
+    fn skip_chunk(&mut self) -> Option<()> {
+        let length = self.chunks.lengths.get(self.chunk) as usize;
+        if !self.chunks.times_predicted && self.chunks.times.get(self.chunk) == 0 {
+            self.take_own_range()?;
+        }
+        self.chunk += 1;
+        match length {
+            short if short <= INLINE_BYTES_MAX => self.inline = self.inline.get(short..)?,
+            length => self.offset = self.offset.checked_add(length as u64 + CHUNK_GAP_BYTES)?,
+        }
+        Some(())
+    }
+
+    /// The next chunk, which goes with the times column `number`.
+    fn next_chunk(&mut self, times: &TimesTable, number: u32) -> Option<ChunkRef> {
         let length = Some(self.chunks.lengths.get(self.chunk)).filter(|length| *length > 0)?;
-        let number = match number {
-            Some(Some(predicted)) => Some(predicted),
-            _ if self.chunks.times_predicted => None,
-            _ => Some(self.chunks.times.get(self.chunk)),
-        };
-        let (range, number) = match number {
-            Some(0) if self.chunks.times_predicted => return None,
-            Some(0) => (self.take_own_range()?, 0),
-            Some(number) => (times.range(number)?, number),
-            None => (TimeRange::EMPTY, 0),
+        let range = match number {
+            0 => self.take_own_range()?,
+            number => times.range(number)?,
         };
         self.chunk += 1;
         let place = match length as usize {
