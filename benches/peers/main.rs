@@ -85,6 +85,7 @@ fn run_real(dir: &std::path::Path, systems: &[(System, PathBuf)], shim: &ClockSh
             series: recorded.series as u64,
             countable: recorded.countable,
             range_ms: recorded.range_ms,
+            names: recorded.names.iter().cloned().collect(),
         };
         report.add(vec![run::given(&load, *system, binary, shim.set_to(recorded.range_ms.1 + 60_000))]);
     }

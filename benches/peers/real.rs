@@ -1,7 +1,7 @@
 //! Recorded traffic of real Prometheus servers as a load: both recordings side by side, each over a connection of its own,
 //! metadata requests included, moved in time by a multiple of two hours so that they are recent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use marigram_proto::prometheus::WriteRequest;
@@ -26,6 +26,8 @@ pub(crate) struct Recorded {
     /// Samples that a store has in the end: the same series at the same time only once, staleness markers, which no query
     /// counts, left out.
     pub(crate) countable: u64,
+    /// Metric names.
+    pub(crate) names: BTreeSet<String>,
     /// Values of the series of the first recording.
     pub(crate) columns: Vec<Vec<f64>>,
 }
@@ -45,6 +47,7 @@ pub(crate) fn load(dir: &Path) -> Recorded {
     let shift_ms = (now_ms() - last_ms).div_euclid(WINDOW_MS) * WINDOW_MS;
     let mut amount = Amount::default();
     let mut all: HashMap<Vec<(String, String)>, Vec<(i64, f64)>> = HashMap::new();
+    let mut names = BTreeSet::new();
     let mut per_file = vec![];
     let mut columns = vec![];
     for requests in recordings {
@@ -53,6 +56,9 @@ pub(crate) fn load(dir: &Path) -> Recorded {
             let mut samples = 0;
             for series in &mut request.timeseries {
                 let key = series.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect();
+                names.extend(
+                    series.labels.iter().find(|label| label.name == "__name__").map(|label| label.value.clone()),
+                );
                 let held = all.entry(key).or_default();
                 for sample in &mut series.samples {
                     sample.timestamp += shift_ms;
@@ -86,5 +92,5 @@ pub(crate) fn load(dir: &Path) -> Recorded {
     };
     let series = all.len();
     let countable = all.values_mut().map(countable).sum();
-    Recorded { rounds, amount, series, range_ms: (first_ms + shift_ms, last_ms + shift_ms), countable, columns }
+    Recorded { rounds, amount, series, range_ms: (first_ms + shift_ms, last_ms + shift_ms), countable, names, columns }
 }

@@ -194,11 +194,11 @@ fn quantile(sorted: &[f64], quantile: f64) -> f64 {
     sorted.get(at.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
 }
 
-/// Counts all samples of the first `rounds` rounds, job by job so that no limit of a query is met.
+/// Counts all samples of the first `rounds` rounds.
 fn count(server: &Server, workload: &Workload, rounds: usize) -> Result<u64, String> {
     let range_ms = rounds as i64 * workload.shape.interval_ms;
-    let jobs = crate::load::jobs();
-    jobs.map(|job| server.count(&format!("{{job=\"{job}\"}}"), workload.shape.start_ms + range_ms - 1, range_ms)).sum()
+    let names = crate::load::names();
+    server.count(names.iter().map(String::as_str), workload.shape.start_ms + range_ms - 1, range_ms)
 }
 
 /// `acknowledged` less what a count has found.
@@ -292,6 +292,8 @@ pub(crate) struct Given<'a> {
     pub(crate) countable: u64,
     /// Time of the first and the last sample.
     pub(crate) range_ms: (i64, i64),
+    /// Metric names.
+    pub(crate) names: Vec<String>,
 }
 
 /// Runs it.
@@ -301,6 +303,9 @@ pub(crate) fn given(load: &Given<'_>, system: System, binary: &Path, behind: Beh
     let mut outcome = bench.outcome(load.name, system, &sent, load.series);
     bench.finish(&mut outcome);
     let (first_ms, last_ms) = load.range_ms;
-    outcome.lost = lost(load.countable, bench.server.count("{__name__!=\"\"}", last_ms, last_ms - first_ms + 1));
+    outcome.lost = lost(
+        load.countable,
+        bench.server.count(load.names.iter().map(String::as_str), last_ms, last_ms - first_ms + 1),
+    );
     outcome
 }

@@ -60,7 +60,11 @@ impl System {
     pub(crate) fn version(self, binary: &Path) -> String {
         let output = Command::new(binary).arg("--version").output().unwrap();
         let text = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+        String::from_utf8_lossy(&text)
+            .lines()
+            .find(|line| !line.is_empty())
+            .unwrap_or("(does not tell its version)")
+            .to_owned()
     }
 }
 
@@ -219,12 +223,22 @@ impl Server {
         Some(place)
     }
 
-    /// How many samples lie within `range_ms` before (and at) `time_ms`, of the series that match.
+    /// How many samples lie within `range_ms` before (and at) `time_ms`, of the metrics with these names. One query for each
+    /// name: a query of several names would lose the label that tells their series apart.
     ///
     /// # Errors
     /// What the server answers instead.
-    pub(crate) fn count(&self, selector: &str, time_ms: i64, range_ms: i64) -> Result<u64, String> {
-        let query = format!("sum(count_over_time({selector}[{range_ms}ms]))");
+    pub(crate) fn count<'a>(
+        &self,
+        mut names: impl Iterator<Item = &'a str>,
+        time_ms: i64,
+        range_ms: i64,
+    ) -> Result<u64, String> {
+        names.try_fold(0, |sum, name| Ok(sum + self.count_one(name, time_ms, range_ms)?))
+    }
+
+    fn count_one(&self, name: &str, time_ms: i64, range_ms: i64) -> Result<u64, String> {
+        let query = format!("sum(count_over_time({name}[{range_ms}ms]))");
         let time = format!("{}.{:03}", time_ms / 1000, time_ms % 1000);
         let parameters = [("query", query.as_str()), ("time", &time), ("nocache", "1"), ("timeout", "120s")];
         let (status, answer) = self.http.json_post("/api/v1/query", &parameters);

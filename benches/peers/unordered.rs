@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::clock::ClockShim;
-use crate::load::{POD_SERIES, Random, columns, requests_of};
+use crate::load::{POD_SERIES, Random, columns, names, requests_of};
 use crate::report::Report;
 use crate::run::{Given, given};
 use crate::server::System;
@@ -38,7 +38,14 @@ pub(crate) fn run(systems: &[(System, PathBuf)], shim: &ClockShim, report: &mut 
         if at == 0 {
             report.begin("unordered", amount, series);
         }
-        let load = Given { name, rounds: &rounds, series, countable: amount.samples, range_ms: (start_ms, end_ms) };
+        let load = Given {
+            name,
+            rounds: &rounds,
+            series,
+            countable: amount.samples,
+            range_ms: (start_ms, end_ms),
+            names: names(),
+        };
         report.add(vec![given(&load, *system, binary, shim.set_to(end_ms + 60_000))]);
     }
     report.end();

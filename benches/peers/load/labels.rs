@@ -15,69 +15,73 @@ const COUNTED: [&str; 9] = [
     "http_requests_total",
     "grpc_server_handled_total",
     "cache_lookups_total",
-    "queue_messages_total",
-    "database_queries_total",
-    "retries_total",
+    "broker_queue_messages_total",
+    "database_prepared_queries_total",
+    "outgoing_call_retries_total",
     "network_bytes_total",
     "disk_operations_total",
-    "log_lines_total",
+    "structured_log_lines_total",
 ];
 const TIMED: [&str; 2] = ["http_request_duration_seconds_bucket", "database_query_duration_seconds_bucket"];
 const GAUGES: [&str; 25] = [
-    "queue_length_average",
-    "connections_average",
-    "temperature_celsius",
+    "dispatch_queue_length_average",
+    "open_connections_average",
+    "board_temperature_celsius",
     "request_latency_seconds_mean",
-    "batch_size_mean",
-    "worker_load",
-    "lag_seconds",
-    "backlog_age_seconds",
-    "throughput_items",
+    "write_batch_size_mean",
+    "worker_thread_load_percent",
+    "replication_lag_seconds",
+    "oldest_backlog_entry_age_seconds",
+    "pipeline_throughput_items",
     "pool_utilization_percent",
     "memory_resident_bytes",
     "memory_heap_bytes",
-    "memory_stack_bytes",
+    "goroutine_stack_bytes",
     "memory_cached_bytes",
-    "memory_mapped_bytes",
-    "disk_used_bytes",
-    "buffer_bytes",
-    "arena_bytes",
-    "cache_hit_ratio",
-    "error_ratio",
+    "index_files_mapped_bytes",
+    "volume_filesystem_used_bytes",
+    "receive_window_bytes",
+    "allocator_arena_reserved_bytes",
+    "query_plan_cache_hit_ratio",
+    "downstream_error_ratio",
     "memory_usage_ratio",
     "cpu_usage_ratio",
-    "saturation_ratio",
+    "executor_saturation_ratio",
     "compression_ratio",
-    "success_ratio",
+    "checkout_success_ratio",
 ];
 const SECONDS: [&str; 10] = [
     "process_cpu_seconds_total",
     "cpu_user_seconds_total",
     "cpu_system_seconds_total",
     "cpu_throttled_seconds_total",
-    "gc_pause_seconds_total",
+    "garbage_collection_pause_seconds_total",
     "io_wait_seconds_total",
-    "lock_wait_seconds_total",
-    "scheduler_seconds_total",
+    "mutex_contention_wait_seconds_total",
+    "runnable_scheduler_delay_seconds_total",
     "tls_handshake_seconds_total",
-    "upstream_wait_seconds_total",
+    "upstream_response_wait_seconds_total",
 ];
 const FIXED: [&str; 10] = [
-    "build_info",
+    "binary_build_information_info",
     "process_start_time_seconds",
     "memory_limit_bytes",
-    "cpu_limit_cores",
-    "max_open_files",
+    "container_cpu_limit_cores",
+    "descriptors_max_open_files",
     "config_last_reload_successful",
-    "replicas_desired",
-    "pool_size_max",
-    "up",
-    "version_major",
+    "autoscaler_replicas_desired",
+    "connection_pool_size_max",
+    "target_liveness_probe_up",
+    "schema_migration_version_major",
 ];
 
-/// The values of the label `job`.
-pub(crate) fn jobs() -> impl Iterator<Item = &'static str> {
-    APPLICATIONS.iter().map(|(application, _)| *application)
+/// All metric names.
+pub(crate) fn names() -> Vec<String> {
+    let metrics = COUNTED.iter().chain(&TIMED).chain(&GAUGES).chain(&SECONDS).chain(&FIXED);
+    let of = |metric: &&str| {
+        APPLICATIONS.iter().map(|(application, _)| format!("{application}_{metric}")).collect::<Vec<_>>()
+    };
+    metrics.flat_map(|metric| of(&metric)).collect()
 }
 
 /// Writes one label pair as a field of a series.
@@ -104,7 +108,7 @@ impl PodLabels {
         let (application, namespace) = APPLICATIONS[pod as usize % APPLICATIONS.len()];
         let node = pod / 30;
         let mut labels = PodLabels { application, cluster: vec![], container_to_job: vec![], namespace_to_pod: vec![] };
-        push(&mut labels.cluster, "cluster", &["eu-west-1"]);
+        push(&mut labels.cluster, "cluster", &["eu-west-1-prod"]);
         push(&mut labels.container_to_job, "container", &[application]);
         let host = format!("10.{}.{}.{}:8080", 32 + (pod >> 16), pod >> 8 & 255, pod & 255);
         push(&mut labels.container_to_job, "instance", &[&host]);
@@ -125,7 +129,7 @@ impl PodLabels {
         let name = match class {
             Class::Counter => COUNTED[nth % COUNTED.len()],
             Class::Bucket => TIMED[nth / BUCKETS],
-            Class::Walk | Class::Bytes | Class::Ratio => GAUGES[nth],
+            Class::Walk | Class::Bytes | Class::Ratio | Class::Quotient => GAUGES[nth],
             Class::Seconds => SECONDS[nth],
             Class::Constant => FIXED[nth],
         };

@@ -1,6 +1,6 @@
 //! The generated load: pods of 100 series that are scraped together, as remote-write 1.0 requests.
 //!
-//! 1. A pod has 35 integer counters (idle to busy), 20 histogram buckets, 25 gauges with few decimals, 10 counters of CPU
+//! 1. A pod has 35 integer counters (idle to busy), 20 histogram buckets, 25 gauges, most of few decimals, 10 counters of CPU
 //!    seconds and 10 constants; its scrapes have an offset of their own within the interval.
 //! 2. A round is one sample of every series; a request holds 20 pods, 2,000 samples.
 //! 3. Under churn a share of the pods is replaced by new ones every so many rounds, the oldest first.
@@ -11,7 +11,7 @@ mod random;
 mod values;
 
 use labels::PodLabels;
-pub(crate) use labels::jobs;
+pub(crate) use labels::names;
 pub(crate) use random::Random;
 use values::Pod;
 
@@ -38,6 +38,8 @@ pub(crate) enum Class {
     Bytes,
     /// Gauge between 0 and 1 with four decimals.
     Ratio,
+    /// Gauge that is the quotient of two counts, with all digits of a double.
+    Quotient,
     /// Counter with two decimals.
     Seconds,
     /// Never changes.
@@ -51,7 +53,8 @@ pub(crate) const fn class(at: usize) -> (Class, usize) {
         35..55 => (Class::Bucket, at - 35),
         55..65 => (Class::Walk, at - 55),
         65..73 => (Class::Bytes, at - 55),
-        73..80 => (Class::Ratio, at - 55),
+        73..76 => (Class::Ratio, at - 55),
+        76..80 => (Class::Quotient, at - 55),
         80..90 => (Class::Seconds, at - 80),
         _ => (Class::Constant, at - 90),
     }

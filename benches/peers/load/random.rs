@@ -39,6 +39,11 @@ impl Random {
         (sum as f64 / 65536.0 - 2.0) * 1.732_050_8
     }
 
+    /// Whether a gauge stays as it was: two scrapes in five.
+    pub(crate) fn holds(&mut self) -> bool {
+        self.below(5) < 2
+    }
+
     /// Log-uniform in [`low`, `high`).
     pub(crate) fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
         low * (high / low).powf(self.unit())

@@ -9,13 +9,13 @@ use super::{BUCKETS, Class, POD_SERIES, class};
 /// Of the counters of a pod, so many never count.
 const IDLE_COUNTERS: usize = 8;
 /// How much the rate of a busy counter swings from scrape to scrape, as a part of it.
-const SPREAD: f64 = 0.08;
+const SPREAD: f64 = 0.3;
 
 /// The state of a pod.
 #[derive(Clone)]
 pub(crate) struct Pod {
     random: Random,
-    /// Counts, or hundredths, pages, ten-thousandths.
+    /// Counts, or hundredths, pages, ten-thousandths, what a quotient is made of.
     state: Box<[i64; POD_SERIES]>,
     /// Expected events a scrape, or the width of a step.
     level: Box<[f32; POD_SERIES]>,
@@ -33,17 +33,18 @@ impl Pod {
             (state[at], level[at]) = match class {
                 Class::Counter if nth % 4 == 1 && nth / 4 < IDLE_COUNTERS => (random.below(3) as i64 * 17, 0.0),
                 Class::Counter => {
-                    let rate = random.log_uniform(0.02, 3_000.0);
+                    let rate = random.log_uniform(0.003, 30_000_000.0);
                     ((rate * scrapes_before) as i64, rate as f32)
                 }
                 Class::Bucket if nth % BUCKETS > 0 => (0, level[at - 1]),
-                Class::Bucket => (0, random.log_uniform(0.5, 300.0) as f32),
-                Class::Walk => (random.below(20_000) as i64, random.log_uniform(0.3, 30.0) as f32),
-                Class::Bytes => (random.below(500_000) as i64, random.log_uniform(0.5, 60.0) as f32),
-                Class::Ratio => (random.below(10_000) as i64, random.log_uniform(1.0, 100.0) as f32),
+                Class::Bucket => (0, random.log_uniform(0.1, 500_000.0) as f32),
+                Class::Walk => (random.below(20_000) as i64, random.log_uniform(3.0, 300.0) as f32),
+                Class::Bytes => (random.below(500_000) as i64, random.log_uniform(0.5, 2_000.0) as f32),
+                Class::Ratio => (random.below(10_000) as i64, random.log_uniform(10.0, 300.0) as f32),
+                Class::Quotient => (random.below(100_000) as i64, random.log_uniform(10.0, 1_000.0) as f32),
                 Class::Seconds => {
                     // Hundredths of a second in 15 s, up to one core.
-                    let rate = random.log_uniform(0.2, 1_000.0);
+                    let rate = random.log_uniform(0.5, 1_400.0);
                     ((rate * scrapes_before) as i64, rate as f32)
                 }
                 Class::Constant => {
@@ -83,19 +84,27 @@ impl Pod {
                     if class == Class::Seconds { *state as f64 / 100.0 } else { *state as f64 }
                 }
                 Class::Walk => {
-                    *state = (*state + (level * random.normal()).round() as i64).abs();
+                    if !random.holds() {
+                        *state = (*state + (level * random.normal()).round() as i64).abs();
+                    }
                     *state as f64 / 100.0
                 }
                 Class::Bytes => {
-                    // Memory often stays as it is.
-                    if random.below(3) > 0 {
+                    if !random.holds() {
                         *state = (*state + (level * random.normal()).round() as i64).abs();
                     }
                     (*state * 4096) as f64
                 }
                 Class::Ratio => {
-                    *state = (*state + (level * random.normal()).round() as i64).clamp(0, 10_000);
+                    if !random.holds() {
+                        *state = (*state + (level * random.normal()).round() as i64).clamp(0, 10_000);
+                    }
                     *state as f64 / 10_000.0
+                }
+                Class::Quotient => {
+                    *state = (*state + (level * random.normal()).round() as i64).abs();
+                    let all = 100_000 + random.below(1_000);
+                    *state as f64 / all as f64
                 }
                 Class::Constant | Class::Bucket => *state as f64,
             };
