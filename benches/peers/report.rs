@@ -19,6 +19,7 @@ pub(crate) struct Report {
     lines: File,
     path: PathBuf,
     group: Vec<Outcome>,
+    all: Vec<Outcome>,
 }
 
 impl Report {
@@ -35,7 +36,7 @@ impl Report {
             println!("{}: {version}", system.name());
             writeln!(lines, "{}", json!({"kind": "system", "system": system.name(), "version": version})).unwrap();
         }
-        Report { lines, path, group: vec![] }
+        Report { lines, path, group: vec![], all: vec![] }
     }
 
     /// Begins a workload.
@@ -70,6 +71,7 @@ impl Report {
                 print_ratios(own, peer);
             }
         }
+        self.all.extend(group);
     }
 
     /// The floor below the bytes at rest.
@@ -82,12 +84,45 @@ impl Report {
             println!("  {class:<10} {:>5.1} % of samples  {class_bytes:>6.3}  {column_bytes:>6.3}", share * 100.0);
             writeln!(self.lines, "{}", json!({"kind": "entropy", "workload": workload, "entropy": entropy})).unwrap();
         }
+        let at_rest = self.all.iter().filter(|outcome| outcome.workload == workload).filter_map(|outcome| {
+            Some(format!("{} {:.3}", outcome.system, outcome.data_bytes? as f64 / outcome.samples as f64))
+        });
+        println!("  beside it, data at rest: {}", at_rest.collect::<Vec<_>>().join(", "));
     }
 
-    /// Says where the lines are.
+    /// Prints everything once more as a table, and says where the lines are.
     pub(crate) fn finish(self) {
+        println!(
+            "\n| run | system | wall k/s | k per CPU-s, at rest | p50 / p99 ms | peak MiB | RSS kB/series | \
+             written B/sample | at rest B/sample (data + index) |\n|---|---|---|---|---|---|---|---|---|"
+        );
+        self.all.iter().for_each(print_row);
         println!("\nas lines of JSON: {}", self.path.display());
     }
+}
+
+fn print_row(outcome: &Outcome) {
+    let Outcome { workload, system, samples, .. } = outcome;
+    let each = |bytes: u64| bytes as f64 / *samples as f64;
+    let settled =
+        outcome.cpu_rest_s.or(outcome.cpu_settled_s).map_or("-".into(), |s| format!("{:.0}", rate(*samples, s)));
+    let written = outcome.written_rest_bytes.or(outcome.written_settled_bytes);
+    let written = written.map_or("-".into(), |bytes| format!("{:.1}", each(bytes)));
+    let at_rest = match (outcome.data_bytes, outcome.index_bytes, outcome.other_bytes) {
+        (Some(data), Some(index), Some(other)) => {
+            format!("{:.3} ({:.3} + {:.3})", each(data + index + other), each(data), each(index))
+        }
+        _ => "-".into(),
+    };
+    println!(
+        "| {workload} | {system} | {:.0} | {:.0}, {settled} | {:.1} / {:.1} | {:.0} | {:.2} | {written} | {at_rest} |",
+        rate(*samples, outcome.wall_s),
+        rate(*samples, outcome.cpu_answer_s),
+        outcome.p50_ms,
+        outcome.p99_ms,
+        outcome.peak_bytes as f64 / MIB,
+        outcome.resident_bytes as f64 / 1000.0 / outcome.series as f64
+    );
 }
 
 /// Thousands of samples per second.

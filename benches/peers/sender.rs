@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Request {
     /// Header and body.
     bytes: Box<[u8]>,
+    /// Where the body begins.
+    body_at: usize,
     /// Samples in it.
     pub(crate) samples: u64,
 }
@@ -33,8 +35,15 @@ impl Request {
             body.len()
         )
         .into_bytes();
+        let body_at = bytes.len();
         bytes.extend_from_slice(body);
-        Request { bytes: bytes.into(), samples }
+        Request { bytes: bytes.into(), body_at, samples }
+    }
+
+    /// The body, compressed.
+    #[allow(dead_code, reason = "used by the benchmarks in memory")]
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[self.body_at..]
     }
 }
 
