@@ -30,7 +30,7 @@ impl Report {
         let path = folder.join(format!("{}.jsonl", now_ms() / 1000));
         let mut lines = File::create(&path).unwrap();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        println!("{cores} cores, load {}", fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
+        println!("{cores} cores");
         for (system, binary) in systems {
             let version = system.version(binary);
             println!("{}: {version}", system.name());
@@ -42,13 +42,15 @@ impl Report {
     /// Begins a workload.
     pub(crate) fn begin(&mut self, name: &str, amount: Amount, series: u64) {
         let per_sample = |bytes: u64| bytes as f64 / amount.samples as f64;
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split_whitespace().next().unwrap_or("unknown");
         println!(
-            "\n== {name}: {series} series; a body has {:.1} bytes a sample, {:.2} after Snappy",
+            "\n== {name}: {series} series; a body has {:.1} bytes a sample, {:.2} after Snappy; load average {load}",
             per_sample(amount.raw_bytes),
             per_sample(amount.body_bytes)
         );
         let line = json!({"kind": "load", "workload": name, "series": series, "raw_bytes": per_sample(amount.raw_bytes),
-            "body_bytes": per_sample(amount.body_bytes)});
+            "body_bytes": per_sample(amount.body_bytes), "load_average": load});
         writeln!(self.lines, "{line}").unwrap();
     }
 

@@ -156,14 +156,15 @@ impl Server {
         }
     }
 
-    /// What disturbs writes while a block is cut: the same as `rest`, without waiting for merges in the background.
-    pub(crate) fn cut(&self) {
+    /// Asks for the same as `rest`, to see how it disturbs writes. `false`: the work goes on in the background.
+    pub(crate) fn cut(&self) -> bool {
         if self.system == System::VictoriaMetrics {
             self.must(self.http.get("/internal/force_flush"));
             self.must(self.http.get("/internal/force_merge"));
-        } else {
-            self.rest();
+            return false;
         }
+        self.rest();
+        true
     }
 
     fn must(&self, answer: Result<crate::support::http::Answer, crate::support::http::Broken>) {
