@@ -1,10 +1,10 @@
 //! The parts of the storage core by themselves, each through the outer interface that queries and the ingest use, on a disk
-//! in memory: what is seen is computing alone. One core; benches/README.md says what each line means.
+//! in memory: what is seen is computing alone, as CPU time of all threads; benches/README.md says what each line means.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "a benchmark has no users of its items")]
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+mod cpu_time;
 mod disk;
 #[allow(dead_code, unused_imports, reason = "made for the comparison with the peers")]
 #[path = "../peers/load/mod.rs"]
@@ -15,9 +15,10 @@ mod sender;
 mod store;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
+use cpu_time::{CpuTime, cpu_time};
+use criterion::Throughput;
 use disk::MemoryDisk;
 use marigram_storage::db::Db;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
@@ -25,6 +26,8 @@ use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{EncodedChunk, SelectRequest, SeriesDecoder};
 use marigram_storage::write::WriteBatch;
 use store::{INTERVAL_MS, ROUNDS, bodies, context, decode, filled, open};
+
+type Criterion = criterion::Criterion<CpuTime>;
 
 /// Samples of a body.
 const BODY_SAMPLES: u64 = 2_000;
@@ -38,7 +41,8 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let mut criterion = Criterion::default()
+    let mut criterion = criterion::Criterion::default()
+        .with_measurement(CpuTime)
         .sample_size(20)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(4))
@@ -95,9 +99,9 @@ impl Known {
             sample.value += if at % 10 == 0 { 0.0 } else { (round * (at % 7 + 1)) as f64 };
         }
         self.next += 1;
-        let begin = Instant::now();
+        let begin = cpu_time();
         self.db.append(batch).unwrap();
-        begin.elapsed()
+        cpu_time() - begin
     }
 }
 
@@ -139,9 +143,9 @@ fn appending_new(criterion: &mut Criterion) {
                 }
                 let batch = decode(&bodies[next]);
                 next += 1;
-                let begin = Instant::now();
+                let begin = cpu_time();
                 db.append(batch).unwrap();
-                begin.elapsed()
+                cpu_time() - begin
             };
             (0..count).map(append).sum()
         });
@@ -159,9 +163,9 @@ fn sealing(criterion: &mut Criterion) {
             let seal = |_| {
                 let db = open(&MemoryDisk::default());
                 batches.iter().for_each(|batch| db.append(batch.clone()).unwrap());
-                let begin = Instant::now();
+                let begin = cpu_time();
                 db.seal().unwrap();
-                begin.elapsed()
+                cpu_time() - begin
             };
             (0..count).map(seal).sum()
         });

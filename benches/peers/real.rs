@@ -10,6 +10,7 @@ use prost::Message;
 use crate::load::Amount;
 use crate::sender::Request;
 use crate::support::now_ms;
+use crate::support::samples::SeriesKey;
 use crate::support::traffic::{Frames, compress, recordings};
 use crate::workload::WINDOW_MS;
 
@@ -26,6 +27,8 @@ pub(crate) struct Recorded {
     /// Samples that a store has in the end: the same series at the same time only once, staleness markers, which no query
     /// counts, left out.
     pub(crate) countable: u64,
+    /// Of them those whose value is no number: for VictoriaMetrics they are gaps.
+    pub(crate) no_numbers: u64,
     /// Metric names.
     pub(crate) names: BTreeSet<String>,
     /// Values of the series of the first recording.
@@ -46,7 +49,7 @@ pub(crate) fn load(dir: &Path) -> Recorded {
     let (first_ms, last_ms) = (times().min().unwrap(), times().max().unwrap());
     let shift_ms = (now_ms() - last_ms).div_euclid(WINDOW_MS) * WINDOW_MS;
     let mut amount = Amount::default();
-    let mut all: HashMap<Vec<(String, String)>, Vec<(i64, f64)>> = HashMap::new();
+    let mut all: HashMap<SeriesKey, Vec<(i64, f64)>> = HashMap::new();
     let mut names = BTreeSet::new();
     let mut per_file = vec![];
     let mut columns = vec![];
@@ -91,6 +94,17 @@ pub(crate) fn load(dir: &Path) -> Recorded {
         column.len() as u64
     };
     let series = all.len();
+    let no_number = |(_, value): &&(i64, f64)| value.is_nan() && value.to_bits() != STALE_BITS;
+    let no_numbers = all.values().flatten().filter(no_number).count() as u64;
     let countable = all.values_mut().map(countable).sum();
-    Recorded { rounds, amount, series, range_ms: (first_ms + shift_ms, last_ms + shift_ms), countable, names, columns }
+    Recorded {
+        rounds,
+        amount,
+        series,
+        range_ms: (first_ms + shift_ms, last_ms + shift_ms),
+        countable,
+        no_numbers,
+        names,
+        columns,
+    }
 }

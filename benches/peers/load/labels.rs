@@ -78,10 +78,7 @@ const FIXED: [&str; 10] = [
 /// All metric names.
 pub(crate) fn names() -> Vec<String> {
     let metrics = COUNTED.iter().chain(&TIMED).chain(&GAUGES).chain(&SECONDS).chain(&FIXED);
-    let of = |metric: &&str| {
-        APPLICATIONS.iter().map(|(application, _)| format!("{application}_{metric}")).collect::<Vec<_>>()
-    };
-    metrics.flat_map(|metric| of(&metric)).collect()
+    metrics.flat_map(|metric| APPLICATIONS.map(|(application, _)| format!("{application}_{metric}"))).collect()
 }
 
 /// Writes one label pair as a field of a series.
