@@ -25,3 +25,11 @@ promqltest dir:
 # what replication costs: CPU per sample of a cluster beside that of `single` (benches/README.md)
 bench-replication:
     MARIGRAM_REAL_SCRAPES="${MARIGRAM_REAL_SCRAPES:-../shared/real-scrapes}" cargo bench --bench replication
+
+# the storage core beside VictoriaMetrics and Prometheus, which are fetched (benches/README.md): half an hour
+bench-peers *arguments:
+    benches/peers.sh {{arguments}}
+
+# the parts of the storage core by themselves, in memory
+bench-micro *arguments:
+    cargo bench --bench micro -- {{arguments}}
