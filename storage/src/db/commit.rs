@@ -3,7 +3,8 @@
 //! 1. A request's own thread looks its series up or registers them, and assigns its samples to partitions
 //!    ([`super::prepare`]). None of it waits for another request.
 //! 2. It joins the queue. The first one there becomes the leader; the others sleep until their group is done.
-//! 3. The leader takes all that is queued as one group, names the series that the current segment has not named yet, encodes
+//! 3. Senders that were answered together send their next requests together: the leader waits a moment for as many as came
+//!    before, and so writes and fsyncs less often. It takes all that is queued as one group, names the series that the current segment has not named yet, encodes
 //!    all samples as changes since the ones before, writes everything as one WAL frame, and fsyncs. It wakes the group, and hands the lead to the first of those who came
 //!    meanwhile.
 //! 4. Each thread adds its own samples to the head; from here on queries see them, and the request is answered.
@@ -15,6 +16,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
@@ -37,6 +39,8 @@ const SEGMENT_PER_LABEL_BYTES: u64 = 5;
 const DISK_CHECK_EVERY_BYTES: u64 = 16 << 20;
 /// A group takes no further request once it has this many samples.
 const GROUP_SAMPLES_MAX: usize = 4 << 20;
+/// How long the leader waits for as many requests as came together before: far less than the fsync that they then share.
+const COMPANY_WAIT: Duration = Duration::from_millis(1);
 /// Memory for a frame that is kept for the next one.
 const FRAME_KEPT_BYTES: usize = 1 << 20;
 
@@ -60,6 +64,8 @@ pub(super) struct Queue {
     waiting: VecDeque<Arc<Pending>>,
     /// Whether somebody commits, and will look here again.
     led: bool,
+    /// How many requests are likely to come together: as many as did before, less one for each time that fewer did.
+    expected: usize,
 }
 
 /// What only the one that commits may touch.
@@ -228,6 +234,7 @@ impl Db {
         let leads = {
             let mut queue = self.queue.lock();
             queue.waiting.push_back(Arc::clone(pending));
+            self.joined.notify_one();
             !std::mem::replace(&mut queue.led, true)
         };
         if !leads && let Some(outcome) = pending.wait() {
@@ -245,6 +252,8 @@ impl Db {
 
     fn take_group(&self) -> Vec<Arc<Pending>> {
         let mut queue = self.queue.lock();
+        let expected = queue.expected;
+        self.joined.wait_while_for(&mut queue, |queue| queue.waiting.len() < expected, COMPANY_WAIT);
         let mut group = Vec::new();
         let mut samples = 0;
         while samples < GROUP_SAMPLES_MAX
@@ -253,6 +262,7 @@ impl Db {
             samples += pending.prepared.samples();
             group.push(pending);
         }
+        queue.expected = group.len().max(expected.saturating_sub(1));
         group
     }
 

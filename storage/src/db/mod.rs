@@ -34,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::block::Block;
 use crate::env::Env;
@@ -75,8 +75,10 @@ pub struct DbOptions {
     pub late_samples_max: u64,
     /// When the log is fsynced.
     pub wal_fsync: WalFsync,
-    /// Full chunks leave the heap in pages of this size.
+    /// Full chunks are kept in pages of this size.
     pub spill_page_bytes: usize,
+    /// Full chunks of all open windows that stay in memory; beyond it they leave the heap for files.
+    pub spill_memory_bytes: u64,
     /// Answer for ranges whose samples are lost, from now on.
     pub accept_loss: bool,
     /// Told how far the replay of the log is.
@@ -94,6 +96,7 @@ impl Default for DbOptions {
             late_samples_max: 50_000_000,
             wal_fsync: WalFsync::BeforeAnswer,
             spill_page_bytes: 1 << 20,
+            spill_memory_bytes: 96 << 20,
             accept_loss: false,
             replay: Arc::default(),
         }
@@ -117,6 +120,7 @@ pub struct Db {
     paths: Paths,
     env: Env,
     options: DbOptions,
+    spill: SpillDir,
     head: Head,
     head_series: AtomicUsize,
     blocks: ArcSwap<Vec<Block>>,
@@ -124,6 +128,8 @@ pub struct Db {
     /// Held open by whoever appends, from the look-up of series until their samples are in the head.
     gate: RwLock<()>,
     queue: Mutex<Queue>,
+    /// Told when a request joins the queue.
+    joined: Condvar,
     writer: Mutex<Writer>,
     /// Held by whoever seals or drops blocks.
     maintenance: Mutex<()>,
@@ -161,6 +167,7 @@ impl Db {
         paths: Paths,
         env: Env,
         options: DbOptions,
+        spill: SpillDir,
         lock: Box<dyn Any + Send + Sync>,
         catalog: Publication,
         head: Head,
@@ -173,12 +180,14 @@ impl Db {
             paths,
             env,
             options,
+            spill,
             head,
             head_series: AtomicUsize::new(0),
             blocks: ArcSwap::from_pointee(blocks),
             catalog,
             gate: RwLock::new(()),
             queue: Mutex::default(),
+            joined: Condvar::new(),
             writer: Mutex::new(writer),
             maintenance: Mutex::default(),
             leaving: Mutex::default(),
@@ -191,10 +200,6 @@ impl Db {
             clock_jumped: AtomicBool::new(false),
             _lock: lock,
         }
-    }
-
-    fn spill_dir(&self) -> SpillDir {
-        spill_dir(&self.env, &self.paths, &self.options)
     }
 
     /// Metadata of a tenant's metric families.
@@ -217,9 +222,4 @@ impl Drop for Db {
             tracing::error!(%error, "the end of the write-ahead log could not be synced");
         }
     }
-}
-
-/// Where the full chunks of the head go.
-fn spill_dir(env: &Env, paths: &Paths, options: &DbOptions) -> SpillDir {
-    SpillDir { disk: Arc::clone(&env.disk), dir: paths.head.clone(), page_bytes: options.spill_page_bytes }
 }

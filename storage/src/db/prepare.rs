@@ -145,7 +145,7 @@ impl Db {
         if let Some(at) = partitions.iter().position(|p| p.kind() == kind) {
             return at as u8;
         }
-        let make = || Partition::new(PartitionId(self.env.random.next_u128()), kind, now_ms, &self.spill_dir());
+        let make = || Partition::new(PartitionId(self.env.random.next_u128()), kind, now_ms, &self.spill);
         partitions.push(self.head.open_partition_or_insert(kind, make));
         // At most three windows are open at a time, and there is one late partition.
         (partitions.len() - 1) as u8

@@ -18,12 +18,12 @@ use super::damage::{self, Damage};
 use super::drop_mark;
 use super::publication::Publication;
 use super::replay::{self, Replayed};
-use super::{Db, DbOptions, Paths, spill_dir};
+use super::{Db, DbOptions, Paths};
 use crate::block::{Block, block_dir, list_blocks, remove_unfinished};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::head::Head;
+use crate::head::{Head, SpillDir, SpillMemory};
 use crate::wal::scan::{Gap, Scan, apply_cuts, scan};
 use crate::wal::writer::WalWriter;
 
@@ -62,9 +62,15 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
     }
     apply_cuts(&*disk, &paths.wal, &found)?;
     let head = Head::default();
+    let spill = SpillDir {
+        disk: Arc::clone(&env.disk),
+        dir: paths.head.clone(),
+        page_bytes: options.spill_page_bytes,
+        memory: Arc::new(SpillMemory::new(options.spill_memory_bytes)),
+    };
     let sealed = blocks.iter().flat_map(|b| &b.meta().sources).filter_map(|source| source.parse().ok()).collect();
     let Replayed { partitions_of, orphans, orphan_range } =
-        replay::replay(&env, &head, &sealed, &found.segments, &spill_dir(&env, &paths, &options), &options.replay)?;
+        replay::replay(&env, &head, &sealed, &found.segments, &spill, &options.replay)?;
     if orphans > 0 {
         let what = format!("{orphans} samples in the write-ahead log that refer to what is missing there");
         let (start_ms, end_ms) = (orphan_range.start_ms, orphan_range.end_ms);
@@ -81,7 +87,8 @@ pub(super) fn open(paths: Paths, env: Env, options: DbOptions) -> Result<Db> {
         tracing::error!(what = %loss.what, start_ms = loss.start_ms, end_ms = loss.end_ms, "damage: this range is not answered for");
     }
     let wal = WalWriter::create(disk, &paths.wal, found.last_number + 1, found.end, found.last_range)?;
-    let db = Db::assemble(paths, env, options, lock, catalog, head, blocks, damage, Writer::new(wal, partitions_of));
+    let db =
+        Db::assemble(paths, env, options, spill, lock, catalog, head, blocks, damage, Writer::new(wal, partitions_of));
     let series = db.head.tenants().iter().map(|(_, head)| head.lookup().len()).sum();
     db.head_series.store(series, Ordering::Relaxed);
     *db.drop_mark_ms.lock() = drop_mark_ms;

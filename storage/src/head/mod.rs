@@ -12,7 +12,7 @@ mod table;
 mod tenant;
 
 pub use partition::{Partition, PartitionId, PartitionKind};
-pub use spill::SpillDir;
+pub use spill::{SpillDir, SpillMemory};
 pub use tenant::{TenantHead, TenantIndex};
 
 use std::sync::Arc;

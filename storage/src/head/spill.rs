@@ -2,13 +2,15 @@
 //!
 //! 1. A chunk is put behind the others of the open page, with its first and last timestamp and the place of the chunk of
 //!    the same series before it. So a series remembers one place, and finds all of its chunks from there.
-//! 2. A full page is written to a file, mapped, and its name removed: the mapping keeps the bytes for as long as anybody
-//!    reads them, and nothing has to be cleaned up.
+//! 2. Full pages stay in memory while all of them together are small: a small store then writes its chunks once, into the
+//!    block. Beyond, a full page is written to a file, mapped, and its name removed: the mapping keeps the bytes for as long
+//!    as anybody reads them, and nothing has to be cleaned up.
 //! 3. Nothing here has to survive the process: what is not in a block is in the write-ahead log. Where a page cannot be
 //!    written (a full disk), it stays in memory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -32,8 +34,30 @@ pub struct SpillDir {
     pub disk: Arc<dyn Disk>,
     /// The directory; it exists.
     pub dir: PathBuf,
-    /// A page is written when it has this many bytes.
+    /// Bytes of a page.
     pub page_bytes: usize,
+    /// Full pages of all spills that may stay in memory.
+    pub memory: Arc<SpillMemory>,
+}
+
+/// How much of all spills is in memory.
+#[derive(Debug)]
+pub struct SpillMemory {
+    held_bytes: AtomicU64,
+    limit_bytes: u64,
+}
+
+impl SpillMemory {
+    /// Up to so many bytes of full pages.
+    pub fn new(limit_bytes: u64) -> Self {
+        SpillMemory { held_bytes: AtomicU64::new(0), limit_bytes }
+    }
+
+    /// Takes room for a page, if there is room.
+    fn take(&self, bytes: u64) -> bool {
+        let room = |held: u64| held.checked_add(bytes).filter(|held| *held <= self.limit_bytes);
+        self.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+    }
 }
 
 /// The full chunks of some series.
@@ -44,13 +68,15 @@ pub(super) struct Spill {
     name: String,
     full: Vec<Bytes>,
     open: Vec<u8>,
+    /// Of the full pages those in memory.
+    held_bytes: u64,
     /// Whether a page could not be written, which is then not tried again at once.
     failed: bool,
 }
 
 impl Spill {
     pub(super) fn new(dir: SpillDir, name: String) -> Self {
-        Spill { dir, name, full: Vec::new(), open: Vec::new(), failed: false }
+        Spill { dir, name, full: Vec::new(), open: Vec::new(), held_bytes: 0, failed: false }
     }
 
     /// Adds a chunk; `before` is that of the same series before it.
@@ -70,6 +96,11 @@ impl Spill {
     #[cold]
     fn end_page(&mut self) {
         let page = std::mem::take(&mut self.open);
+        if self.dir.memory.take(page.len() as u64) {
+            self.held_bytes += page.len() as u64;
+            self.full.push(page.into());
+            return;
+        }
         let page = match self.write_page(&page) {
             Ok(mapped) => mapped,
             Err(error) => {
@@ -120,6 +151,12 @@ impl Spill {
     }
 }
 
+impl Drop for Spill {
+    fn drop(&mut self) {
+        self.dir.memory.held_bytes.fetch_sub(self.held_bytes, Ordering::Relaxed);
+    }
+}
+
 /// The bytes of a chunk, not yet taken hold of.
 pub(super) enum ChunkBytes<'a> {
     /// In a page that does not change any more.
@@ -158,7 +195,12 @@ mod tests {
     #[test]
     fn each_series_finds_its_chunks_in_memory_and_in_files() {
         let temp = tempfile::tempdir().unwrap();
-        let dir = SpillDir { disk: Arc::new(RealDisk), dir: temp.path().to_owned(), page_bytes: 1000 };
+        let dir = SpillDir {
+            disk: Arc::new(RealDisk),
+            dir: temp.path().to_owned(),
+            page_bytes: 1000,
+            memory: Arc::new(SpillMemory::new(1500)),
+        };
         // A directory that does not exist stands for a disk that is full.
         let broken = SpillDir { dir: temp.path().join("absent"), ..dir.clone() };
         for dir in [dir, broken] {
@@ -168,7 +210,7 @@ mod tests {
                 let series = i as usize % 3;
                 newest[series] = spill.push(newest[series], (i, i + 1), &vec![i as u8; 1 + i as usize % 50]);
             }
-            assert!(spill.full.len() > 3);
+            assert!(spill.full.len() > 3 && spill.held_bytes > 0 && spill.held_bytes <= 1500);
             for (series, newest) in newest.into_iter().enumerate() {
                 let expected = (0..90i64)
                     .rev()
