@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 
 use super::series::{Bytes, SeriesState, first_chunk_samples};
@@ -196,20 +196,27 @@ impl Partition {
         let part = self.part_or_insert(tenant);
         let mut bounds = TimeRange::EMPTY;
         let mut count = 0;
-        // A division costs more than all else that is done for a sample here.
-        let mine = |dense: u32| shares == 1 || place_of(dense).0 as u32 % shares as u32 == number as u32;
-        let mut series = series.filter(|(dense, _)| mine(*dense)).peekable();
-        while let Some((dense, _)) = series.peek() {
-            let number = place_of(*dense).0;
-            let mut shard = part.shards[number].write();
-            while let Some((dense, samples)) = series.next_if(|(dense, _)| place_of(*dense).0 == number) {
-                count += samples.len() as u64;
-                for sample in samples {
-                    bounds = bounds.including(sample.timestamp_ms);
-                }
-                shard.push(dense, samples);
+        let mut held: Option<(usize, RwLockWriteGuard<'_, Shard>)> = None;
+        series.for_each(|(dense, samples)| {
+            let shard_number = place_of(dense).0;
+            if shares > 1 && shard_number % shares != number {
+                return;
             }
-        }
+            let shard = match &mut held {
+                Some((held, shard)) if *held == shard_number => shard,
+                other => {
+                    // Given back before the next is taken.
+                    *other = None;
+                    &mut other.insert((shard_number, part.shards[shard_number].write())).1
+                }
+            };
+            count += samples.len() as u64;
+            for sample in samples {
+                bounds = bounds.including(sample.timestamp_ms);
+            }
+            shard.push(dense, samples);
+        });
+        drop(held);
         if !bounds.is_empty() {
             self.min_ms.fetch_min(bounds.start_ms, Ordering::AcqRel);
             self.max_ms.fetch_max(bounds.end_ms, Ordering::AcqRel);
