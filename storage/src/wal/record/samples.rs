@@ -1,6 +1,6 @@
 //! The samples of a record, in columns: references, counts, timestamps, values.
 //!
-//! A request mostly has one sample of each of some neighbouring series, all of one time. References are runs of neighbours,
+//! A request mostly has one sample of each of some neighbouring series, those of one target all of one time. References are runs of neighbours,
 //! and what is the same for all is written once, so that little but the values remains. These are changes since values
 //! before ([`LastValues`]), so whoever reads a segment reads all of it, in order.
 
@@ -11,8 +11,8 @@ use crate::model::time::TimeRange;
 
 /// Every series has one sample.
 const ONE_EACH: u8 = 1;
-/// All samples have one timestamp.
-const ONE_TIME: u8 = 2;
+/// Neighbours share their timestamps, which are written once for each such run.
+const TIME_RUNS: u8 = 2;
 
 /// Samples by series.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -93,28 +93,26 @@ pub(super) fn encode<'a>(
 ) -> TimeRange {
     let mut range = TimeRange::EMPTY;
     let mut one_each = true;
+    let (mut total, mut runs, mut last_ms) = (0usize, 0usize, None);
     for (_, samples) in series.clone() {
         one_each &= samples.len() == 1;
+        total += samples.len();
         for sample in samples {
-            range = range.including(sample.timestamp_ms);
+            if last_ms != Some(sample.timestamp_ms) {
+                runs += 1;
+                last_ms = Some(sample.timestamp_ms);
+                range = range.including(sample.timestamp_ms);
+            }
         }
     }
-    let one_time = range.start_ms == range.end_ms;
+    let time_runs = runs * 2 <= total;
     push_uvarint(out, count as u64);
-    out.push(if one_each { ONE_EACH } else { 0 } | if one_time { ONE_TIME } else { 0 });
+    out.push(if one_each { ONE_EACH } else { 0 } | if time_runs { TIME_RUNS } else { 0 });
     encode_references(out, series.clone().map(|(reference, _)| reference));
     if !one_each {
         series.clone().for_each(|(_, samples)| push_uvarint(out, samples.len() as u64));
     }
-    if one_time {
-        push_uvarint(out, zigzag(range.start_ms));
-    } else {
-        let mut previous_ms = 0i64;
-        for sample in series.clone().flat_map(|(_, samples)| samples) {
-            push_uvarint(out, zigzag(sample.timestamp_ms.wrapping_sub(previous_ms)));
-            previous_ms = sample.timestamp_ms;
-        }
-    }
+    encode_times(out, series.clone().flat_map(|(_, samples)| samples).map(|sample| sample.timestamp_ms), time_runs);
     let length_at = out.len();
     out.extend_from_slice(&[0; 4]);
     for (reference, samples) in series {
@@ -124,6 +122,26 @@ pub(super) fn encode<'a>(
     let length = (out.len() - length_at - 4) as u32;
     out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     range
+}
+
+/// Differences to the timestamp before; with `runs` each followed by how many samples have it.
+fn encode_times(out: &mut Vec<u8>, times_ms: impl Iterator<Item = i64>, runs: bool) {
+    let (mut previous_ms, mut length) = (0i64, 0u64);
+    for time_ms in times_ms {
+        if runs && length > 0 && time_ms == previous_ms {
+            length += 1;
+            continue;
+        }
+        if length > 0 {
+            push_uvarint(out, length);
+        }
+        push_uvarint(out, zigzag(time_ms.wrapping_sub(previous_ms)));
+        previous_ms = time_ms;
+        length = u64::from(runs);
+    }
+    if length > 0 {
+        push_uvarint(out, length);
+    }
 }
 
 /// Runs of ascending neighbours: how far the first is from where the run before ended, and how many there are.
@@ -168,14 +186,14 @@ pub(super) fn decode<'a>(rest: &mut &'a [u8]) -> Option<CodedSamples<'a>> {
     }
     columns.samples.reserve(end);
     let mut timestamp_ms = 0i64;
-    if flags & ONE_TIME != 0 && end > 0 {
-        timestamp_ms = unzigzag(take_uvarint(rest)?);
-    }
-    for _ in 0..end {
-        if flags & ONE_TIME == 0 {
-            timestamp_ms = timestamp_ms.wrapping_add(unzigzag(take_uvarint(rest)?));
+    while columns.samples.len() < end {
+        timestamp_ms = timestamp_ms.wrapping_add(unzigzag(take_uvarint(rest)?));
+        let left = end - columns.samples.len();
+        let run = if flags & TIME_RUNS == 0 { 1 } else { usize::try_from(take_uvarint(rest)?).ok()? };
+        if run == 0 || run > left {
+            return None;
         }
-        columns.samples.push(Sample { timestamp_ms, value: 0.0 });
+        columns.samples.resize(columns.samples.len() + run, Sample { timestamp_ms, value: 0.0 });
     }
     let (length, after) = rest.split_first_chunk::<4>()?;
     let (values, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;

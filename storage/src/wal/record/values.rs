@@ -5,9 +5,9 @@
 //!    or the bits. So what a broken frame takes with it is itself and, of each of its series, at most so many values behind it.
 //!
 //! ```text
-//! 0 … 191             the difference, zigzag
-//! 192 + 4 (k − 1) + l, k bytes    1 ≤ k ≤ 6, l < 4: the difference, zigzag, is 192 + l + 4 × the k bytes
-//! 216 + 8 e + k, k bytes          e ≤ 3, k ≤ 7: the value is the integer of the k bytes, zigzag, divided by 10^e
+//! 0 … 175                         the difference, zigzag
+//! 176 + 4 (k − 1) + l, k bytes    1 ≤ k ≤ 6, l < 4: the difference, zigzag, is 176 + l + 4 × the k bytes
+//! 200 + 8 e + k, k bytes          e ≤ 5, k ≤ 7: the value is the integer of the k bytes, zigzag, divided by 10^e
 //! 248, 8 bytes                    the value's bits; the next difference is to the value before
 //! ```
 
@@ -18,12 +18,14 @@ use crate::rooms::Rooms;
 /// So many values of a series in a row are written as changes.
 const CHANGES_MAX: u8 = 15;
 /// Greatest exponent.
-const EXPONENT_MAX: u8 = 3;
+const EXPONENT_MAX: u8 = 5;
 
-const ONE_BYTE: u64 = 192;
-const DIFFERENCE: u8 = 192;
-const INTEGER: u8 = 216;
+const ONE_BYTE: u64 = 176;
+const DIFFERENCE: u8 = 176;
+const INTEGER: u8 = 200;
 const BITS: u8 = 248;
+const _: () = assert!(DIFFERENCE as u32 + 4 * DIFFERENCE_BYTES_MAX == INTEGER as u32);
+const _: () = assert!(INTEGER + 8 * (EXPONENT_MAX + 1) == BITS);
 const DIFFERENCE_BYTES_MAX: u32 = 6;
 const INTEGER_BYTES_MAX: u32 = 7;
 
@@ -215,7 +217,7 @@ mod tests {
             };
             numbers.iter().map(length).collect()
         };
-        assert_eq!(lengths(&[100_000.0, 100_000.0, 100_090.0, 100_600.0, 200_000.0]), [4, 1, 1, 2, 3]);
+        assert_eq!(lengths(&[100_000.0, 100_000.0, 100_080.0, 100_600.0, 200_000.0]), [4, 1, 1, 2, 3]);
         assert_eq!(lengths(&[12.34, 12.35, 13.0, f64::NAN, 13.0]), [3, 1, 1, 9, 1]);
     }
 }
