@@ -1,5 +1,5 @@
-//! Files that an earlier version wrote must load for ever. `golden/v1/` holds a block and a catalog; what they hold is
-//! computed here anew, without the code that wrote them.
+//! Files that an earlier version wrote must load for ever. `golden/v1/` and `golden/v2/` each hold a block and a catalog; what
+//! they hold is computed here anew, without the code that wrote them.
 //!
 //! A new format version adds a folder and keeps the old ones. `MARIGRAM_WRITE_GOLDEN=DIR` makes this test write the
 //! files of the present version into a new directory instead of reading.
@@ -121,14 +121,16 @@ fn read_catalog(dir: &Path) {
 }
 
 #[test]
-fn files_of_version_1_load() {
+fn files_of_all_versions_load() {
     if let Some(dir) = std::env::var_os("MARIGRAM_WRITE_GOLDEN") {
         write(Path::new(&dir));
         return;
     }
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
-    read_block(&dir);
-    read_catalog(&dir);
+    for version in ["v1", "v2"] {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
+        read_block(&dir);
+        read_catalog(&dir);
+    }
 }
 
 #[test]

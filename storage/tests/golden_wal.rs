@@ -23,6 +23,14 @@ fn write(db: &Db) {
     let entry = MetadataEntry { kind: MetadataKind::Gauge, help: "é".into(), unit: "s".into() };
     second.metadata.push(FamilyMetadata { family: "up".into(), entry });
     db.append(second).unwrap();
+    for (time, values) in changes() {
+        db.append(batch("c", &[("x", time, values[0]), ("z", time, values[1])])).unwrap();
+    }
+}
+
+/// Values that a log of version 2 tells by their changes, for longer than it does so in a row.
+fn changes() -> impl Iterator<Item = (i64, [f64; 2])> {
+    (0..40).map(|i| (NOW_MS + i, [(1000 + i * i * i) as f64, (i % 7) as f64 * 0.25]))
 }
 
 fn copy_log(from: &Path, to: &Path) {
@@ -34,24 +42,35 @@ fn copy_log(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_log_of_version_1_loads() {
-    let dir = tempfile::tempdir().unwrap();
+fn logs_of_all_versions_load() {
     let clock = Arc::new(ManualClock::new(NOW_MS));
     if let Some(golden) = std::env::var_os("MARIGRAM_WRITE_GOLDEN") {
+        let dir = tempfile::tempdir().unwrap();
         write(&open(dir.path(), &clock));
         copy_log(&dir.path().join("wal"), &PathBuf::from(golden).join("wal"));
         return;
     }
-    copy_log(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/wal"), &dir.path().join("wal"));
-    let db = open(dir.path(), &clock);
+    for version in ["v1", "v2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
+        copy_log(&golden.join("wal"), &dir.path().join("wal"));
+        read(&open(dir.path(), &clock), &clock, version);
+    }
+}
+
+fn read(db: &Db, clock: &Arc<ManualClock>, version: &str) {
     let a = Contents::from([
         (("x".into(), NOW_MS), 1.5f64.to_bits()),
         (("x".into(), i64::MIN), (-0.0f64).to_bits()),
         (("y".into(), NOW_MS + 1), 0x7ff8_0000_dead_beef),
     ]);
-    assert_eq!(contents(&db, "a", &clock, TimeRange::ALL).unwrap(), a);
+    assert_eq!(contents(db, "a", clock, TimeRange::ALL).unwrap(), a);
     let b = Contents::from([(("x".into(), NOW_MS), STALE_NAN_BITS)]);
-    assert_eq!(contents(&db, "b", &clock, TimeRange::ALL).unwrap(), b);
+    assert_eq!(contents(db, "b", clock, TimeRange::ALL).unwrap(), b);
+    let of_changes =
+        |(time, [x, z]): (i64, [f64; 2])| [(("x".into(), time), x.to_bits()), (("z".into(), time), z.to_bits())];
+    let c: Contents = if version == "v1" { Contents::new() } else { changes().flat_map(of_changes).collect() };
+    assert_eq!(contents(db, "c", clock, TimeRange::ALL).unwrap(), c);
     let metadata = db.metadata(&batch("b", &[]).tenant);
     assert_eq!((metadata["up"][0].help.as_str(), metadata["up"][0].kind), ("é", MetadataKind::Gauge));
     assert!(db.damage().is_empty());
