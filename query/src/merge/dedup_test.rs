@@ -124,7 +124,7 @@ fn rate_over_a_switch_is_that_of_the_counter() {
 fn decoded_columns_count_against_the_budget() {
     let constant: Samples = (0..20_000).map(|i| (i * 15_000, 1.0)).collect();
     let memory = replica(Memory::default(), "m", Some("a"), &constant);
-    let memory = replica(memory, "m", Some("b"), &constant).cut(20_000, 2);
+    let memory = replica(memory, "m", Some("b"), &constant).cut(8_000, 2);
     let budget = |bytes| Context::new(Default::default(), Arc::new(ManualClock::default()), None, bytes);
     let enough = budget(1 << 20);
     selected(&deduplicated(memory.clone()), &enough, &[], TimeRange::ALL);

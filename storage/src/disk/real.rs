@@ -69,8 +69,9 @@ impl Disk for RealDisk {
         if file.metadata().map_err(|e| failed("stat", path, e))?.len() == 0 {
             return Ok(Bytes::new());
         }
-        // SAFETY: only files of published blocks are mapped; they are never written or truncated again, only unlinked,
-        // which leaves the mapping valid.
+        // SAFETY: only files are mapped that are never written again: those of published blocks, full pages of the head, and
+        // segments of an earlier life of the log. They are at most unlinked, which leaves the mapping valid; a segment's torn
+        // tail is cut off, and whoever cuts it keeps only slices of what stays.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| failed("map", path, e))?;
         Ok(Bytes::from_owner(map))
     }

@@ -82,9 +82,9 @@ pub fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
     for entry in disk.list(dir)? {
         let Some(number) = segment_number(&entry.name) else { continue };
         let path = dir.join(segment_file_name(number));
-        if let Some(bytes) = disk.read(&path)? {
-            files.push((number, path, bytes));
-        }
+        // Mapped: a log may be larger than the memory. Nobody writes to it any more, and what a cut takes away is not read again.
+        let bytes = disk.map(&path)?;
+        files.push((number, path, bytes));
     }
     scan_files(files)
 }
