@@ -90,6 +90,7 @@ fn real_scrapes_are_found_and_read_back() {
     reads_back(&block, &recorded);
     let mut head = PostingsIndex::default();
     (0..).zip(recorded.keys()).for_each(|(series, labels)| assert!(head.add(series, labels.as_bytes())));
+    head.prepare();
     eprintln!("the index of a head would take about {} bytes per series", head.memory_bytes() / recorded.len());
     let mut found = 0;
     for matchers in selectors() {

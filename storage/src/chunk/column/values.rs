@@ -1,11 +1,11 @@
 //! The values column.
 //!
-//! 1. Not finite: beside the column ([`specials`](super::specials)).
-//! 2. Decimal: the smallest power of ten with which all are integers, exactly ([`decimal`](super::decimal)).
+//! 1. Not finite: beside the column ([`super::specials`]).
+//! 2. Decimal: the smallest power of ten with which all are integers, exactly ([`super::decimal`]).
 //! 3. Quotients of two integers: numerators, and beside them the denominators ([`quotient`]).
 //! 4. Otherwise the cheaper of two: the bits as integers that order as the floats do; or the nearest decimals, and beside
 //!    them how many units in the last place each is off: sums of decimals look like that.
-//! 5. The integers are encoded by [`integers`](super::integers).
+//! 5. The integers are encoded by [`super::integers`].
 
 use std::cell::RefCell;
 
