@@ -49,6 +49,25 @@ fn terminate(child: &Child) {
 }
 
 #[test]
+fn it_tells_how_far_the_replay_of_its_log_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let replayed = |process: &Process| {
+        let address = &process.address;
+        wait_ready(address);
+        let answer = ureq::get(format!("http://{address}/api/v1/status/walreplay")).call().unwrap();
+        let answer: serde_json::Value = serde_json::from_reader(answer.into_body().into_reader()).unwrap();
+        let data = &answer["data"];
+        assert_eq!(data["state"], "done", "{answer}");
+        (data["min"].as_u64().unwrap(), data["current"].as_u64().unwrap(), data["max"].as_u64().unwrap())
+    };
+    let process = start(dir.path());
+    assert_eq!(replayed(&process), (0, 0, 0));
+    ureq::post(format!("http://{}/api/v1/import/prometheus", process.address)).send("kept 1\n").unwrap();
+    drop(process);
+    assert_eq!(replayed(&start(dir.path())), (1, 1, 1));
+}
+
+#[test]
 fn it_says_where_it_listens_and_stops_cleanly_on_sigterm() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = start(dir.path());

@@ -58,6 +58,9 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
         .route(&path("/metrics"), get(status::metrics))
         .route(&path("/-/healthy"), get(status::healthy))
         .route(&path("/-/ready"), get(status::ready));
+    if matches!(role, Role::Single | Role::Storage) {
+        router = router.route(&path("/api/v1/status/walreplay"), get(status::wal_replay));
+    }
     if role.answers_queries() {
         router = router
             .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
