@@ -8,7 +8,7 @@ use crate::support::now_ms;
 /// How far behind the machine's clock a process runs, and the library that does it.
 #[derive(Clone, Default)]
 pub(crate) struct Behind {
-    library: Option<PathBuf>,
+    shim: Option<PathBuf>,
     behind_ms: i64,
 }
 
@@ -34,15 +34,15 @@ impl ClockShim {
 
     /// Sets a clock to `at_ms` as of now.
     pub(crate) fn set_to(&self, at_ms: i64) -> Behind {
-        Behind { library: self.0.clone(), behind_ms: now_ms() - at_ms }
+        Behind { shim: self.0.clone(), behind_ms: now_ms() - at_ms }
     }
 }
 
 impl Behind {
     /// Lets the process to be started run behind.
     pub(crate) fn apply(&self, command: &mut Command) {
-        if let Some(library) = &self.library {
-            command.env("LD_PRELOAD", library);
+        if let Some(shim) = &self.shim {
+            command.env("LD_PRELOAD", shim);
             command.env("MARIGRAM_BENCH_CLOCK_BEHIND_NS", (self.behind_ms * 1_000_000).to_string());
         }
     }

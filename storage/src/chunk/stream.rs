@@ -11,6 +11,7 @@
 //!
 //! `docs/format/chunk.md` has the bytes.
 
+use super::column::decimal::{power, scale, unscale, whole};
 use super::{COLUMN_SAMPLES_MAX, KIND_STREAM};
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag, zigzag};
 
@@ -26,10 +27,8 @@ pub(crate) const VALUE_BYTES_MAX: usize = 12;
 const ESCAPE_BITS: u8 = 0x20;
 const ESCAPE_EXPONENT: u8 = 0x10;
 
-/// Powers of ten, as floats: all exact.
-const POWERS: [f64; EXPONENT_MAX as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// Integers up to here are exact as floats, and so is a difference of two as `i64`.
-const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+const INTEGER_MAX: u64 = 1 << 53;
 
 /// What the writer of a stream remembers between two values. Copied with the series, so it is small.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,23 +46,9 @@ pub(crate) struct ValueState {
 /// The integer that stands for `value` at an exponent, if it does so bit for bit.
 #[inline]
 pub(crate) fn to_decimal(value: f64, exponent: u8) -> Option<i64> {
-    let power = POWERS[usize::from(exponent.min(EXPONENT_MAX))];
-    let scaled = value * power;
-    if scaled.abs() >= INTEGER_MAX || scaled.is_nan() {
-        return None;
-    }
-    let integer = if exponent == 0 { scaled as i64 } else { round(scaled) };
-    (from_decimal(integer, exponent).to_bits() == value.to_bits()).then_some(integer)
-}
-
-/// To the nearest integer: the sum's low bits are the integer. `f64::round` is a call without SSE 4.1.
-#[inline]
-fn round(value: f64) -> i64 {
-    const SHIFT: f64 = 6_755_399_441_055_744.0; // 1.5 × 2^52
-    if value.abs() < 2_251_799_813_685_248.0 {
-        ((value + SHIFT).to_bits() as i64) - (SHIFT.to_bits() as i64)
-    } else {
-        value as i64
+    match exponent {
+        0 => whole(value).filter(|integer| integer.unsigned_abs() < INTEGER_MAX),
+        exponent => scale(value, power(exponent.into())),
     }
 }
 
@@ -72,7 +57,7 @@ fn round(value: f64) -> i64 {
 pub(crate) fn from_decimal(integer: i64, exponent: u8) -> f64 {
     match exponent {
         0 => integer as f64,
-        exponent => integer as f64 / POWERS[usize::from(exponent.min(EXPONENT_MAX))],
+        exponent => unscale(integer, power(exponent.into())),
     }
 }
 

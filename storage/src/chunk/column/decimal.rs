@@ -12,13 +12,13 @@ const ROUNDED_MAX: f64 = 2_251_799_813_685_248.0;
 
 /// `10^exponent`, the exponent at most [`EXPONENT_MAX`].
 #[inline]
-pub(super) fn power(exponent: u32) -> f64 {
+pub(in crate::chunk) fn power(exponent: u32) -> f64 {
     POWERS[exponent.min(EXPONENT_MAX) as usize]
 }
 
 /// The float that an integer stands for.
 #[inline(always)]
-pub(super) fn unscale(integer: i64, power: f64) -> f64 {
+pub(in crate::chunk) fn unscale(integer: i64, power: f64) -> f64 {
     integer as f64 / power
 }
 
@@ -32,13 +32,14 @@ pub(super) fn nearest(value: f64, power: f64) -> Option<i64> {
 
 /// The integer that stands for exactly this float.
 #[inline(always)]
-pub(super) fn scale(value: f64, power: f64) -> Option<i64> {
+pub(in crate::chunk) fn scale(value: f64, power: f64) -> Option<i64> {
     let integer = nearest(value, power)?;
     (unscale(integer, power).to_bits() == value.to_bits()).then_some(integer)
 }
 
 /// The integer that is exactly this float; unlike [`scale`], beyond 2^51 too.
-fn whole(value: f64) -> Option<i64> {
+#[inline]
+pub(in crate::chunk) fn whole(value: f64) -> Option<i64> {
     let integer = value as i64;
     (unscale(integer, 1.0).to_bits() == value.to_bits()).then_some(integer)
 }

@@ -7,7 +7,7 @@
 mod bitstream;
 mod classes;
 mod coded;
-mod decimal;
+pub(super) mod decimal;
 mod distinct;
 mod huffman;
 mod integers;
