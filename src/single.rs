@@ -5,6 +5,7 @@
 //! 3. The self-scrape thread stores the own metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use marigram_storage::Result;
 use marigram_storage::db::{Db, WalFsync};
@@ -18,6 +19,9 @@ use crate::fanout::Local;
 use crate::scrape;
 use crate::service::{Reader, Service, Sink};
 use crate::status;
+
+/// How soon the self-scrape looks again for a store that is being opened.
+const NOT_OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The one process.
 struct Single {
@@ -111,12 +115,17 @@ pub(crate) fn sync_log(background: &mut Background) -> Result<(), String> {
 fn keep_scraping(app: &App, stop: &StopFlag, instance: &str) {
     let Some(interval) = app.settings.self_scrape_interval else { return };
     loop {
-        if let Ok(sink) = app.sink()
-            && let Err(error) = scrape::once(app, sink, instance)
-        {
-            tracing::warn!(%error, "the own metrics were not stored");
-        }
-        if stop.wait(interval) {
+        let pause = match app.sink() {
+            Ok(sink) => {
+                if let Err(error) = scrape::once(app, sink, instance) {
+                    tracing::warn!(%error, "the own metrics were not stored");
+                }
+                interval
+            }
+            // The store is being opened: whoever has just started it wants to see something.
+            Err(_) => interval.min(NOT_OPEN_PAUSE),
+        };
+        if stop.wait(pause) {
             return;
         }
     }
