@@ -3,10 +3,10 @@
 //! 1. A request's own thread looks its series up or registers them, and assigns its samples to partitions
 //!    ([`super::prepare`]). None of it waits for another request.
 //! 2. It joins the queue. The first one there becomes the leader; the others sleep until their group is done.
-//! 3. Senders that were answered together send their next requests together: the leader waits a moment for as many as came
-//!    before, and so writes and fsyncs less often. It takes all that is queued as one group, names the series that the current segment has not named yet, encodes
-//!    all samples as changes since the ones before, writes everything as one WAL frame, and fsyncs. It wakes the group, and hands the lead to the first of those who came
-//!    meanwhile.
+//! 3. Senders that were answered together send their next requests together: the leader waits a moment for as many as were
+//!    there before, and so writes and fsyncs less often. It takes all that is queued as one group, names the series that the
+//!    current segment has not named yet, encodes all samples as changes since the ones before, writes everything as one WAL
+//!    frame, and fsyncs. It wakes the group, and hands the lead to the first of those who came meanwhile.
 //! 4. Each thread adds its own samples to the head; from here on queries see them, and the request is answered.
 //!
 //! From step 1 to 4 a request holds the gate open. Whoever closes it, to freeze a partition or to forget a series, knows that
@@ -64,7 +64,8 @@ pub(super) struct Queue {
     waiting: VecDeque<Arc<Pending>>,
     /// Whether somebody commits, and will look here again.
     led: bool,
-    /// How many requests are likely to come together: as many as did before, less one for each time that fewer did.
+    /// How many requests are likely to be under way at a time: as many as a commit found and left behind, less one for each
+    /// time that they were fewer.
     expected: usize,
 }
 
@@ -244,6 +245,7 @@ impl Db {
         // Whoever leads takes from the front, and is there itself: one group is enough.
         lead.group = self.take_group();
         let committed = self.commit_group(&lead.group);
+        self.note_company(lead.group.len());
         for other in lead.group.drain(..).filter(|other| !Arc::ptr_eq(other, pending)) {
             other.set(Turn::Done(committed.clone()));
         }
@@ -264,6 +266,12 @@ impl Db {
         }
         queue.expected = group.len().max(expected.saturating_sub(1));
         group
+    }
+
+    /// Notes those who came while a group of `committed` was being written: they and the group could be one.
+    fn note_company(&self, committed: usize) {
+        let mut queue = self.queue.lock();
+        queue.expected = queue.expected.max(committed + queue.waiting.len());
     }
 
     fn commit_group(&self, group: &[Arc<Pending>]) -> Result<()> {
