@@ -80,6 +80,24 @@ fn late_samples_wait_for_quiet_and_become_one_block() {
 }
 
 #[test]
+fn a_window_with_many_samples_is_cut_before_its_end_and_leaves_little_to_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let options = DbOptions { window_samples_max: 50, ..options() };
+    let db = Db::open(dir.path().to_owned(), env(&clock), options).unwrap();
+    let mut sent = Contents::new();
+    // Two samples a minute, within one window.
+    live(&db, &clock, START_MS + 60_000, 110, &mut sent);
+    assert_eq!(db.stats().blocks, 4);
+    assert_eq!(contents(&db, "a", &clock, TimeRange::ALL).unwrap(), sent);
+    drop(db);
+    let log_bytes: u64 = files(dir.path(), "wal").iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(log_bytes < 2_000, "only what is in no block is in the log: {log_bytes}");
+    let db = open(dir.path(), &clock);
+    assert_eq!(contents(&db, "a", &clock, TimeRange::ALL).unwrap(), sent);
+}
+
+#[test]
 fn a_window_that_was_sealed_takes_more_samples_and_repeats() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START_MS));

@@ -73,6 +73,9 @@ pub struct DbOptions {
     pub segment_bytes: u64,
     /// The late partition is sealed when it has taken this many samples.
     pub late_samples_max: u64,
+    /// The partition of a window is sealed before its time when it has taken this many samples: what is in a block need not be
+    /// replayed after a crash, nor held in memory.
+    pub window_samples_max: u64,
     /// When the log is fsynced.
     pub wal_fsync: WalFsync,
     /// Full chunks are kept in pages of this size.
@@ -94,6 +97,7 @@ impl Default for DbOptions {
             disk_reserve_bytes: 256 << 20,
             segment_bytes: 128 << 20,
             late_samples_max: 50_000_000,
+            window_samples_max: 128_000_000,
             wal_fsync: WalFsync::BeforeAnswer,
             spill_page_bytes: 1 << 20,
             spill_memory_bytes: 96 << 20,

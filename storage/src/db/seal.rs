@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Db;
+use super::{Db, DbOptions};
 use crate::block::{Block, BlockMeta, BlockWriter, block_dir, remove_unfinished};
 use crate::compact::retention::{RetentionChoice, plan_retention};
 use crate::env::Clock;
@@ -44,10 +44,9 @@ impl Db {
     pub fn maintain(&self) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         let now_ms = self.env.clock.now_ms();
-        let late_samples_max = self.options.late_samples_max;
         // What is covered goes first, and whatever else fails: a full disk wants its space back.
         let dropped = self.drop_covered();
-        self.seal_where(|partition| is_due(partition, now_ms, late_samples_max))?;
+        self.seal_where(|partition| is_due(partition, now_ms, &self.options))?;
         self.retain(now_ms)?;
         dropped
     }
@@ -194,13 +193,16 @@ pub(super) fn wall_ahead_ms(clock: &dyn Clock) -> i64 {
     clock.now_ms().saturating_sub(monotonic_ms)
 }
 
-fn is_due(partition: &Partition, now_ms: i64, late_samples_max: u64) -> bool {
+fn is_due(partition: &Partition, now_ms: i64, options: &DbOptions) -> bool {
     match partition.kind() {
-        PartitionKind::Window { start_ms } => now_ms >= start_ms.saturating_add(WINDOW_MS + WINDOW_GRACE_MS),
+        PartitionKind::Window { start_ms } => {
+            now_ms >= start_ms.saturating_add(WINDOW_MS + WINDOW_GRACE_MS)
+                || partition.samples() >= options.window_samples_max
+        }
         PartitionKind::Late => {
             now_ms.saturating_sub(partition.last_write_ms()) >= LATE_QUIET_MS
                 || now_ms.saturating_sub(partition.created_ms()) >= LATE_AGE_MS
-                || partition.samples() >= late_samples_max
+                || partition.samples() >= options.late_samples_max
         }
     }
 }
