@@ -47,7 +47,7 @@ impl Workload {
             workload("card", 1_000_000, &[("card", 6), ("card2", 10)]),
             Workload { crash: Some(0), ..workload("card-crash", 1_000_000, &[("card-crash", 6)]) },
             churn,
-            Workload { on_demand: true, ..workload("window", 1_000_000, &[("window", 480)]) },
+            Workload { on_demand: true, crash: Some(0), ..workload("window", 1_000_000, &[("window", 480)]) },
             Workload { on_demand: true, alone: true, ..workload("ten-million", 10_000_000, &[("ten-million", 3)]) },
         ]
     }
