@@ -97,7 +97,7 @@ impl Default for DbOptions {
             disk_reserve_bytes: 256 << 20,
             segment_bytes: 128 << 20,
             late_samples_max: 50_000_000,
-            window_samples_max: 128_000_000,
+            window_samples_max: 96_000_000,
             wal_fsync: WalFsync::BeforeAnswer,
             spill_page_bytes: 1 << 20,
             spill_memory_bytes: 96 << 20,
