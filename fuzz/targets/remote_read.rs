@@ -1,6 +1,7 @@
 //! A remote-read request of any bytes, against a source without data.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
@@ -14,6 +15,7 @@ use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesBatch, SeriesStream};
+use marigram_storage::write::MetadataEntry;
 
 struct Nothing;
 
@@ -38,6 +40,10 @@ impl Source for Nothing {
 
     fn label_values(&self, _: &Context, _: &str, _: &[Vec<Matcher>], _: TimeRange, _: usize) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn metadata(&self, _: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>> {
+        Ok(BTreeMap::new())
     }
 }
 
