@@ -1,5 +1,6 @@
-//! The words of the field: labels, samples, matchers, time. Everything else in the crate speaks in these.
+//! The words of the field: labels, samples, histograms, matchers, time. Everything else in the crate speaks in these.
 
+pub mod histogram;
 pub mod labels;
 pub mod matcher;
 pub mod member;
