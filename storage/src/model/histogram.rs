@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 /// The schema whose bucket bounds stand in [`Histogram::custom_values`].
 pub const CUSTOM_BUCKETS_SCHEMA: i8 = -53;
@@ -134,8 +135,8 @@ impl std::error::Error for InvalidHistogram {}
 pub struct HistogramSample {
     /// Milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
-    /// The histogram.
-    pub histogram: Histogram,
+    /// The histogram, shared by all who hold it.
+    pub histogram: Arc<Histogram>,
 }
 
 impl Histogram {

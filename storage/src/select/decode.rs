@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::EncodedChunk;
 use crate::chunk::{self, KIND_FLOAT_VALUES};
 use crate::error::Result;
+use crate::model::histogram::HistogramSample;
 use crate::model::sample::join_columns;
 use crate::model::time::TimeRange;
 
@@ -28,6 +29,7 @@ pub struct SeriesDecoder {
     values: Vec<f64>,
     joined_times: Vec<i64>,
     joined_values: Vec<f64>,
+    histograms: Vec<HistogramSample>,
     /// The last shared column, and what it decodes to.
     shared: Bytes,
     shared_times: Vec<i64>,
@@ -57,6 +59,11 @@ impl SeriesDecoder {
             }
         }
         Ok(self.clipped(range))
+    }
+
+    /// The histograms of the series that was decoded last, within the range, ascending; no float is at the time of one.
+    pub fn histograms(&self) -> &[HistogramSample] {
+        &self.histograms
     }
 
     /// Decodes a chunk behind what is there.
