@@ -16,6 +16,7 @@ mod entropy;
 mod load;
 mod measure;
 mod options;
+mod queries;
 mod real;
 mod report;
 mod run;
@@ -71,6 +72,14 @@ fn main() {
     }
     if wanted("unordered") {
         unordered::run(&systems, &shim, &mut report, options.scale);
+    }
+    if options.only.iter().any(|only| only == "queries") {
+        let all = Workload::all(options.scale);
+        let workload = all.iter().find(|workload| workload.name == "main").unwrap();
+        let (mut corpus, amount, series) = Corpus::of(workload);
+        report.begin("queries", amount, series);
+        let behind = || shim.set_to(workload.clock_ms());
+        queries::run(workload, &mut corpus, &systems, behind, options.query.as_deref());
     }
     report.finish();
 }

@@ -49,6 +49,11 @@ impl Gauge {
         Memory { resident: field("VmRSS:"), anonymous: field("RssAnon:"), peak: field("VmHWM:") }
     }
 
+    /// Lets the peak begin anew at what is resident now.
+    pub(crate) fn forget_peak(self) {
+        fs::write(format!("/proc/{}/clear_refs", self.pid), "5").unwrap();
+    }
+
     /// Bytes that the process has given to the page cache to be written, those of files removed before left out.
     pub(crate) fn written_bytes(self) -> u64 {
         let io = self.read("io");

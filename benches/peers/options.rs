@@ -11,9 +11,12 @@ pub(crate) struct Options {
     pub(crate) systems: Vec<System>,
     /// Factor of the number of series.
     pub(crate) scale: f64,
+    /// Queries whose names hold it; all without.
+    pub(crate) query: Option<String>,
 }
 
-const USAGE: &str = "cargo bench --bench peers -- [--only NAME,...] [--systems NAME,...] [--scale FACTOR]";
+const USAGE: &str =
+    "cargo bench --bench peers -- [--only NAME,...] [--systems NAME,...] [--scale FACTOR] [--query PART]";
 
 impl Options {
     /// Reads the arguments; `None` without `--bench`: only `cargo bench` asks for a measurement.
@@ -22,7 +25,7 @@ impl Options {
         if !arguments.iter().any(|argument| argument == "--bench") {
             return None;
         }
-        let mut options = Options { only: vec![], systems: System::ALL.into(), scale: 1.0 };
+        let mut options = Options { only: vec![], systems: System::ALL.into(), scale: 1.0, query: None };
         let mut rest = arguments.iter().filter(|argument| *argument != "--bench");
         while let Some(argument) = rest.next() {
             let (flag, value) = match argument.split_once('=') {
@@ -36,6 +39,7 @@ impl Options {
                     let system = |name: String| *System::ALL.iter().find(|system| system.name() == name).expect(USAGE);
                     options.systems = names().map(system).collect();
                 }
+                "--query" => options.query = Some(value),
                 "--scale" => options.scale = value.parse().expect(USAGE),
                 _ => panic!("{USAGE}"),
             }

@@ -48,7 +48,7 @@ impl Corpus {
         (Corpus::Kept(rounds), amount, generator.series_seen())
     }
 
-    fn send(&mut self, address: &str, from: usize, rounds: usize) -> Sent {
+    pub(crate) fn send(&mut self, address: &str, from: usize, rounds: usize) -> Sent {
         match self {
             Corpus::Kept(all) => send(address, &all[from..from + rounds]),
             Corpus::Piecewise(generator, piece) => {
@@ -63,7 +63,7 @@ impl Corpus {
         }
     }
 
-    fn restart(&mut self, workload: &Workload) {
+    pub(crate) fn restart(&mut self, workload: &Workload) {
         if let Corpus::Piecewise(generator, _) = self {
             *generator = Generator::new(workload.shape);
         }
@@ -189,7 +189,7 @@ impl Bench {
 }
 
 /// Of sorted numbers; 0 if there are none.
-fn quantile(sorted: &[f64], quantile: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], quantile: f64) -> f64 {
     let at = (sorted.len() as f64 * quantile).ceil() as usize;
     sorted.get(at.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
 }

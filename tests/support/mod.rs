@@ -10,6 +10,7 @@ pub(crate) mod needs;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod prometheus;
+pub(crate) mod questions;
 pub(crate) mod remote;
 pub(crate) mod samples;
 pub(crate) mod single;

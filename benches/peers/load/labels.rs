@@ -81,6 +81,13 @@ pub(crate) fn names() -> Vec<String> {
     metrics.flat_map(|metric| APPLICATIONS.map(|(application, _)| format!("{application}_{metric}"))).collect()
 }
 
+/// The label `pod` of the pod with this number, as a replica set names its pods: a hash of the set, and a suffix.
+pub(crate) fn pod_name(pod: u64) -> String {
+    let (application, _) = APPLICATIONS[pod as usize % APPLICATIONS.len()];
+    let set = (pod / 40 + 7).wrapping_mul(0x9e37_79b9_7f4a) & 0xf_ffff_ffff;
+    format!("{application}-{set:09x}-{:05x}", (pod + 3).wrapping_mul(0x5bd1_e995) & 0xf_ffff)
+}
+
 /// Writes one label pair as a field of a series.
 fn push(out: &mut Vec<u8>, name: &str, value: &[&str]) {
     let value_len: usize = value.iter().map(|part| part.len()).sum();
@@ -112,10 +119,7 @@ impl PodLabels {
         push(&mut labels.container_to_job, "job", &[application]);
         push(&mut labels.namespace_to_pod, "namespace", &[namespace]);
         push(&mut labels.namespace_to_pod, "node", &[&format!("worker-{node:05}")]);
-        // As a replica set names its pods: a hash of the set, and a suffix.
-        let set = format!("{:09x}", (pod / 40 + 7).wrapping_mul(0x9e37_79b9_7f4a) & 0xf_ffff_ffff);
-        let suffix = format!("{:05x}", (pod + 3).wrapping_mul(0x5bd1_e995) & 0xf_ffff);
-        push(&mut labels.namespace_to_pod, "pod", &[application, "-", &set, "-", &suffix]);
+        push(&mut labels.namespace_to_pod, "pod", &[&pod_name(pod)]);
         labels
     }
 

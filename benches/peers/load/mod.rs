@@ -11,7 +11,7 @@ mod random;
 mod values;
 
 use labels::PodLabels;
-pub(crate) use labels::names;
+pub(crate) use labels::{names, pod_name};
 pub(crate) use random::Random;
 use values::Pod;
 
