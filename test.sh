@@ -46,6 +46,7 @@ have cargo || { echo "cargo is not installed; see https://rustup.rs" >&2; echo "
 have cc || have gcc || have clang || miss "a C compiler"
 cargo --version || miss "the Rust version that rust-toolchain.toml names"
 need_binary MARIGRAM_PROMETHEUS prometheus prometheus
+need_binary MARIGRAM_PROMTOOL prometheus promtool
 need_binary MARIGRAM_NODE_EXPORTER prometheus-node-exporter prometheus-node-exporter
 need_minio
 need_folder MARIGRAM_REAL_SCRAPES ../shared/real-scrapes '*.rw1.zst' "recorded remote-write traffic: the replay tests are left out"

@@ -9,6 +9,7 @@ use marigram_storage::env::Env;
 use marigram_storage::write::ArenaPool;
 
 use crate::config::Settings;
+use crate::http::active::ActiveQueries;
 use crate::http::admission::{ByteBudget, Gate};
 use crate::service::{Reader, Service, Sink};
 use crate::telemetry::Telemetry;
@@ -56,6 +57,8 @@ pub struct App {
     pub queries: Gate,
     /// Places for label requests and remote reads.
     pub lookups: Gate,
+    /// Requests that read data and are not answered yet.
+    pub active: ActiveQueries,
     /// Places for writes.
     pub writes: Gate,
     /// Memory for writes.
@@ -80,6 +83,7 @@ impl App {
             telemetry: Telemetry::new(started_ms),
             queries: Gate::new(settings.query.max_concurrency, settings.query.max_waiting),
             lookups: Gate::new(settings.query.max_concurrency, settings.query.max_waiting),
+            active: ActiveQueries::default(),
             writes: Gate::new(settings.write.max_concurrency, 0),
             write_bytes: ByteBudget::new(settings.write.max_inflight_bytes),
             arenas: Arc::default(),

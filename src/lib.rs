@@ -16,6 +16,7 @@ pub mod peers;
 pub mod promqltest;
 mod query_node;
 pub mod remote_read;
+pub mod remote_read_chunks;
 pub mod ring;
 pub mod role;
 pub mod rpc;

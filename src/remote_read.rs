@@ -1,5 +1,5 @@
-//! Remote read: Prometheus (and tools that move data) fetch raw samples. Answers are of the *sampled* kind: one message,
-//! Snappy-compressed, every sample bit for bit.
+//! Remote read: Prometheus (and tools that move data) fetch raw samples. Here are the request, and answers of the *sampled*
+//! kind: one message, Snappy-compressed, every sample bit for bit. [`crate::remote_read_chunks`] has the streamed kind.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -47,25 +47,44 @@ pub enum RemoteReadError {
     Storage(#[from] marigram_storage::Error),
 }
 
-/// Answers a compressed `ReadRequest` with a compressed `ReadResponse`.
+/// Reads a compressed `ReadRequest`.
 ///
 /// # Errors
-/// A body that is no request; a client that takes only streamed chunks; more samples than `samples_max` or than the context's
-/// memory budget holds; the store's errors.
+/// A body that is no request, or one with too many queries or matchers.
+pub fn decode(body: &[u8]) -> Result<ReadRequest, RemoteReadError> {
+    let plain = snappy::decompress(body, REQUEST_BYTES_MAX, &Arc::default())?;
+    check_counts(&plain).map_err(not_a_request)??;
+    ReadRequest::decode(&plain[..]).map_err(not_a_request)
+}
+
+/// The kind of answer that a client wants: the first that it accepts and that there is. Who says nothing wants samples.
+///
+/// # Errors
+/// None of the accepted kinds exists.
+pub fn response_type(request: &ReadRequest) -> Result<ResponseType, RemoteReadError> {
+    let accepted = &request.accepted_response_types;
+    if accepted.is_empty() {
+        return Ok(ResponseType::Samples);
+    }
+    accepted.iter().find_map(|kind| ResponseType::try_from(*kind).ok()).ok_or_else(|| {
+        let text = format!(
+            "server does not support any of the requested response types: {accepted:?}; supported: SAMPLES, STREAMED_XOR_CHUNKS"
+        );
+        RemoteReadError::BadRequest(text)
+    })
+}
+
+/// Answers a compressed `ReadRequest` with a compressed `ReadResponse`: samples, whatever kind the client prefers.
+///
+/// # Errors
+/// A body that is no request; more samples than `samples_max` or than the context's memory budget holds; the store's errors.
 pub fn answer(
     body: &[u8],
     source: &dyn Source,
     context: &Context,
     samples_max: u64,
 ) -> Result<Vec<u8>, RemoteReadError> {
-    let plain = snappy::decompress(body, REQUEST_BYTES_MAX, &Arc::default())?;
-    check_counts(&plain).map_err(not_a_request)??;
-    let request = ReadRequest::decode(&plain[..]).map_err(not_a_request)?;
-    let accepted = &request.accepted_response_types;
-    if !accepted.is_empty() && !accepted.contains(&(ResponseType::Samples as i32)) {
-        let text = "only responses of type SAMPLES are given, and the client does not accept them";
-        return Err(RemoteReadError::BadRequest(text.into()));
-    }
+    let request = decode(body)?;
     let mut left = samples_max;
     let mut reservations = Vec::new();
     let mut response = ReadResponse::default();
@@ -144,7 +163,11 @@ fn read(
     Ok(())
 }
 
-fn matcher(matcher: &LabelMatcher) -> Result<Matcher, RemoteReadError> {
+/// A matcher as the store has it.
+///
+/// # Errors
+/// An unknown kind, or a regular expression that is none.
+pub(crate) fn matcher(matcher: &LabelMatcher) -> Result<Matcher, RemoteReadError> {
     let op = match Type::try_from(matcher.r#type) {
         Ok(Type::Eq) => MatchOp::Equal,
         Ok(Type::Neq) => MatchOp::NotEqual,

@@ -129,15 +129,17 @@ fn samples_come_back_bit_for_bit_and_series_sorted() {
 }
 
 #[test]
-fn a_client_that_also_takes_samples_gets_them_and_another_is_told() {
-    let store = example();
-    let mut request = request(vec![query(Type::Eq, "__name__", "up", (0, 0))]);
-    let chunks = ResponseType::StreamedXorChunks as i32;
-    request.accepted_response_types = vec![chunks, ResponseType::Samples as i32];
-    assert_eq!(plain(&store.ask(&request, 100).unwrap().results[0]).len(), 1);
-    request.accepted_response_types = vec![chunks];
-    let error = store.ask(&request, 100).unwrap_err();
-    assert!(matches!(&error, RemoteReadError::BadRequest(text) if text.contains("SAMPLES")), "{error}");
+fn the_first_kind_that_there_is_is_chosen() {
+    let (samples, chunks) = (ResponseType::Samples, ResponseType::StreamedXorChunks);
+    let choose = |accepted: &[i32]| {
+        let request = ReadRequest { accepted_response_types: accepted.to_vec(), queries: Vec::new() };
+        response_type(&request)
+    };
+    assert_eq!(choose(&[]).unwrap(), samples);
+    assert_eq!(choose(&[chunks as i32, samples as i32]).unwrap(), chunks);
+    assert_eq!(choose(&[7, samples as i32, chunks as i32]).unwrap(), samples);
+    let error = choose(&[7]).unwrap_err();
+    assert!(matches!(&error, RemoteReadError::BadRequest(text) if text.contains("response types: [7]")), "{error}");
 }
 
 #[test]

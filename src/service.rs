@@ -6,6 +6,7 @@ use std::time::Duration;
 use marigram_query::Engine;
 use marigram_query::source::Source;
 use marigram_storage::Result;
+use marigram_storage::bucket::catalog::CatalogBlock;
 use marigram_storage::db::Db;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::write::{WriteBatch, WriteSeries};
@@ -54,6 +55,11 @@ pub trait Service: Send + Sync {
     /// The store of this process; `None`: the role has none. Does not block.
     fn store(&self) -> Option<&Arc<Db>> {
         None
+    }
+
+    /// The blocks that queries read besides open data. Does not block.
+    fn blocks(&self) -> Vec<CatalogBlock> {
+        self.store().map(|db| db.catalog_blocks()).unwrap_or_default()
     }
 
     /// The longest time that a query may take, where the cluster sets one. Does not block.

@@ -5,8 +5,8 @@
 #[path = "support/server.rs"]
 mod support;
 
-use serde_json::json;
-use support::{START_MS, TestServer};
+use serde_json::{Value, json};
+use support::{Answer, START_MS, TestServer};
 
 const HOUR: [(&str, &str); 2] = [("start", "1700000000"), ("end", "1700003600")];
 
@@ -30,6 +30,7 @@ fn the_data_source_is_found_healthy_and_taken_for_prometheus() {
         let health = server.form(None, &path("query"), &[("query", "1+1"), ("time", "4")]).data();
         assert_eq!(health, json!({"resultType": "scalar", "result": [4, "2"]}));
         assert_eq!(server.form(None, &path("status/buildinfo"), &[]).status, 405);
+        assert_eq!(server.form(None, &path("rules"), &[]).status, 405);
         let build = server.get(None, &path("status/buildinfo")).data();
         let version: Vec<u32> = build["version"].as_str().unwrap().split('.').map(|n| n.parse().unwrap()).collect();
         assert!(version.len() == 3 && version >= vec![2, 24, 0], "{version:?}");
@@ -164,4 +165,113 @@ fn the_own_metrics_are_text_that_can_be_stored_again() {
     let form = [("query", "marigram_build_info{job=\"marigram\",instance=\"here:1\"} * on(job) up{job=\"marigram\"}")];
     let data = server.get_form(None, "/api/v1/query", &form).data();
     assert_eq!(data["result"][0]["value"], json!([1700003600, "1"]));
+}
+
+/// Headers that Grafana sends along, whatever they say.
+const HEADERS: [(&str, &str); 6] = [
+    ("Authorization", "Basic dXNlcjpwYXNzd29yZA=="),
+    ("User-Agent", "Grafana/12.0.0"),
+    ("X-Grafana-Org-Id", "1"),
+    ("X-Datasource-Uid", "abc"),
+    ("X-Dashboard-Uid", "def"),
+    ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+];
+
+/// How a data source is configured.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    prefix: &'static str,
+    posts: bool,
+}
+
+impl Source {
+    fn all() -> impl Iterator<Item = Source> {
+        ["", "/prometheus"].into_iter().flat_map(|prefix| [true, false].map(|posts| Source { prefix, posts }))
+    }
+
+    /// A request that the data source makes with its method.
+    fn ask(self, server: &TestServer, path: &str, form: &[(&str, &str)]) -> Answer {
+        if !self.posts {
+            return self.get(server, path, form);
+        }
+        let body = encoded(form);
+        let headers = [&HEADERS[..], &[("Content-Type", "application/x-www-form-urlencoded")]].concat();
+        server.post(&format!("{}/api/v1/{path}", self.prefix), &headers, body.as_bytes())
+    }
+
+    /// A request that it always makes with GET.
+    fn get(self, server: &TestServer, path: &str, form: &[(&str, &str)]) -> Answer {
+        server.get_with(&format!("{}/api/v1/{path}?{}", self.prefix, encoded(form)), &HEADERS)
+    }
+}
+
+fn encoded(form: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
+}
+
+/// What every data source asks, whatever its method, prefix and authentication.
+#[test]
+fn the_requests_of_every_data_source_succeed() {
+    let server = server();
+    for source in Source::all() {
+        let data = |answer: Answer| {
+            let json = answer.json();
+            assert_eq!((answer.status, json["status"].as_str()), (200, Some("success")), "{source:?}: {json}");
+            json["data"].clone()
+        };
+        let ask = |path: &str, form: &[(&str, &str)]| data(source.ask(&server, path, form));
+        let get = |path: &str, form: &[(&str, &str)]| data(source.get(&server, path, form));
+
+        let health = ask("query", &[("query", "1+1"), ("time", "4")]);
+        assert_eq!(health, json!({"resultType": "scalar", "result": [4, "2"]}));
+        let build = get("status/buildinfo", &[]);
+        assert!(build["version"].as_str().unwrap().starts_with("3.") && build.get("features").is_none(), "{build}");
+        let range = [("start", "1700000000.000"), ("end", "1700003600"), ("step", "15"), ("timeout", "60s")];
+        let rate = ask("query_range", &[&[("query", "rate(node_load1[1m0s])")], &range[..]].concat());
+        assert_eq!((&rate["resultType"], rate["result"].as_array().unwrap().len()), (&json!("matrix"), 1));
+        let interval = ask("query_range", &[&[("query", "max_over_time(up[3600s])")], &range[..]].concat());
+        assert_eq!(interval["result"].as_array().unwrap().len(), 2);
+
+        let exemplars = [("query", "test"), ("start", "1763600000000"), ("end", "1763601800000")];
+        assert_eq!(ask("query_exemplars", &exemplars), json!([]));
+        let limited = [&HOUR[..], &[("limit", "40000")]].concat();
+        assert_eq!(get("label/__name__/values", &limited), json!(["node_load1", "up"]));
+        let jobs = [("match[]", "up"), ("match[]", "{__name__=~\"node_.*\"}"), ("limit", "0")];
+        assert_eq!(get("label/job/values", &jobs), json!(["node", "prom"]));
+        assert_eq!(ask("labels", &limited), json!(["__name__", "http.status_code", "instance", "job"]));
+        let named = [("match[]", "{__name__=~\".*load.*\"}")];
+        assert_eq!(ask("labels", &named), json!(["__name__", "http.status_code", "job"]));
+        let all = ask("series", &[("match[]", "{__name__!=\"\"}"), ("limit", "5")]);
+        assert!(all.as_array().unwrap().len() <= 5);
+        assert!(get("metadata", &[("limit", "40000")])["up"][0]["type"].is_string());
+        let rules = [
+            ("file", "a"),
+            ("file[]", "a"),
+            ("rule_group", ""),
+            ("rule_group[]", ""),
+            ("rule_name", ""),
+            ("rule_name[]", ""),
+            ("exclude_alerts", "true"),
+            ("group_limit", "40"),
+            ("group_next_token", ""),
+        ];
+        assert_eq!(get("rules", &rules), json!({"groups": []}));
+        assert_eq!(get("rules", &[]), json!({"groups": []}));
+        assert_eq!(get("alerts", &[]), json!({"alerts": []}));
+        assert_eq!(get("label/U__http_2e_status_code/values", &[]), json!([]));
+        assert!(get("status/flags", &[]).is_object());
+        let unknown = [("query", "up"), ("foo", "bar"), ("dedup", "true")];
+        assert_eq!(ask("query", &unknown)["result"].as_array().unwrap().len(), 2);
+        let quoted = ask("query", &[("query", "{\"node_load1\",\"http.status_code\"=\"200\"}[4m15s]")]);
+        assert_eq!((&quoted["resultType"], quoted["result"].as_array().unwrap().len()), (&json!("matrix"), 1));
+
+        let fails = |answer: Answer, part: &str| {
+            let json: Value = answer.json();
+            assert_eq!((answer.status, &json["errorType"]), (400, &json!("bad_data")), "{source:?}: {json}");
+            assert!(json["error"].as_str().unwrap().contains(part), "{json}");
+        };
+        let many = [("query", "up"), ("start", "0"), ("end", "1700000000"), ("step", "1")];
+        fails(source.ask(&server, "query_range", &many), "11,000 points");
+        fails(source.ask(&server, "query", &[("query", "sum(")]), "parse error");
+    }
 }

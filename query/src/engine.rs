@@ -1,5 +1,7 @@
 //! The engine: a query text in, an answer out.
 
+use std::sync::Arc;
+
 use marigram_storage::context::Context;
 
 use crate::annotations::Remarks;
@@ -40,6 +42,13 @@ impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
         Engine { options }
+    }
+
+    /// The same with another lookback, ms; one that is not positive changes nothing.
+    #[must_use]
+    pub fn with_lookback(self, lookback_ms: i64) -> Self {
+        let lookback_ms = if lookback_ms > 0 { lookback_ms } else { self.options.lookback_ms };
+        Engine { options: EngineOptions { lookback_ms, ..self.options } }
     }
 
     /// Evaluates a query at one time.
@@ -144,7 +153,7 @@ impl Engine {
             source,
             context,
             lookback_ms: self.options.lookback_ms,
-            limit: SampleLimit::new(self.options.max_samples),
+            limit: SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally())),
             remarks: Remarks::default().into(),
             kept: Default::default(),
         }

@@ -97,7 +97,7 @@ pub fn push_sample_value(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Go's `%g` and `%v`: shortest digits, an exponent below 1e-4 and from 1e6 on.
-pub(crate) fn go_g(value: f64) -> String {
+pub fn go_g(value: f64) -> String {
     match special(value) {
         Some(text) => text.to_owned(),
         None => general(&Decimal::of(value), 6),

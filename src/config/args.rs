@@ -1,9 +1,11 @@
 //! The command line, as it is typed. Help texts here are the source of `docs/flags.md`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use marigram_storage::db::WalFsync;
 
 use super::units::{parse_bytes, parse_duration};
@@ -15,6 +17,35 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads a command line, and notes the value of every flag of a server's role.
+    ///
+    /// # Errors
+    /// A command line that is wrong, or that asks for help.
+    pub fn read<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let matches = Cli::command().try_get_matches_from(words)?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if let Some((role, matches)) = matches.subcommand()
+            && let Some(common) = cli.command.common_mut()
+        {
+            common.flags = flag_values(role, matches);
+        }
+        Ok(cli)
+    }
+}
+
+/// The value of every flag of a role, as it was given or as it is by default.
+fn flag_values(role: &str, matches: &ArgMatches) -> BTreeMap<String, String> {
+    let command = Cli::command();
+    let Some(role) = command.find_subcommand(role) else { return BTreeMap::new() };
+    let value = |id: &str| match matches.try_get_raw(id) {
+        Ok(Some(values)) => values.map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","),
+        _ => String::new(),
+    };
+    let flags = role.get_arguments().filter_map(|arg| Some((arg.get_long()?.to_owned(), value(arg.get_id().as_str()))));
+    flags.filter(|(name, _)| !matches!(name.as_str(), "help" | "version")).collect()
 }
 
 /// What to do.
@@ -44,6 +75,20 @@ pub enum Command {
         #[arg(short, long)]
         verbose: bool,
     },
+}
+
+impl Command {
+    /// The common flags of a server's role.
+    fn common_mut(&mut self) -> Option<&mut CommonArgs> {
+        match self {
+            Command::Single(args) => Some(&mut args.common),
+            Command::Storage(args) => Some(&mut args.common),
+            Command::Insert(args) => Some(&mut args.common),
+            Command::Query(args) => Some(&mut args.common),
+            Command::Compact(args) => Some(&mut args.common),
+            Command::Status { .. } | Command::Promqltest { .. } => None,
+        }
+    }
 }
 
 /// Flags that every role takes, so that one environment serves all processes of a cluster; what a role does not use, it ignores.
@@ -100,6 +145,10 @@ pub struct CommonArgs {
     /// How much is logged to stderr: error, warn, info, debug, trace, or a filter as RUST_LOG takes it. RUST_LOG, if set, wins.
     #[arg(long, env = "MARIGRAM_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+
+    /// The value of every flag of the role, by its name; empty unless read by [`Cli::read`].
+    #[arg(skip)]
+    pub flags: BTreeMap<String, String>,
 }
 
 /// The flags of `marigram single`.
@@ -236,6 +285,10 @@ pub struct QueryArgs {
     /// Queries that may wait for their turn; one more is answered 503.
     #[arg(long, env = "MARIGRAM_QUERY_MAX_WAITING", value_name = "N", default_value_t = 1000)]
     pub query_max_waiting: usize,
+
+    /// Requests that read data and take this long are logged; 0 logs none.
+    #[arg(long, env = "MARIGRAM_QUERY_LOG_SLOW", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub query_log_slow: Duration,
 }
 
 /// Limits of writes.
@@ -315,7 +368,6 @@ pub fn one_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn error(args: &[&str]) -> String {
         one_line(&Cli::try_parse_from(args).unwrap_err())
@@ -324,6 +376,18 @@ mod tests {
     #[test]
     fn the_command_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_values_of_all_flags_are_known() {
+        let words = ["marigram", "single", "--retention", "30d", "--replica-label", "a,b", "--enable-admin-api"];
+        let Command::Single(args) = Cli::read(words).unwrap().command else { unreachable!("single was asked for") };
+        let flags = &args.common.flags;
+        let value = |name: &str| flags.get(name).map(String::as_str);
+        assert_eq!((value("retention"), value("query-timeout")), (Some("30d"), Some("2m")));
+        assert_eq!((value("replica-label"), value("bucket")), (Some("a,b"), Some("")));
+        assert_eq!((value("enable-admin-api"), value("accept-loss")), (Some("true"), Some("false")));
+        assert_eq!((value("help"), value("catalog-interval")), (None, None));
     }
 
     #[test]

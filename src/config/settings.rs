@@ -1,5 +1,6 @@
 //! What the roles take: everything checked, every unit in the name.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub store: DbOptions,
     /// The cluster.
     pub cluster: ClusterSettings,
+    /// The value of every flag, as text by its name.
+    pub flags: BTreeMap<String, String>,
 }
 
 /// How a process finds and joins its cluster.
@@ -99,6 +102,8 @@ pub struct QuerySettings {
     pub lookback_ms: i64,
     /// Bytes of fetched data per query.
     pub memory_budget_bytes: u64,
+    /// Requests that take this long are logged; `None`: none are.
+    pub log_slow: Option<Duration>,
 }
 
 /// Limits of writes.
@@ -249,6 +254,7 @@ impl Settings {
                 bucket: args.bucket,
                 ..ClusterSettings::default()
             },
+            flags: args.flags,
         })
     }
 
@@ -282,6 +288,7 @@ impl QuerySettings {
             max_samples: at_least_one("query-max-samples", query.query_max_samples)?,
             lookback_ms: as_ms(positive("query-lookback-delta", query.query_lookback_delta)?),
             memory_budget_bytes: query.query_memory_budget,
+            log_slow: Some(query.query_log_slow).filter(|long| !long.is_zero()),
         })
     }
 }

@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Gate {
     slots: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    slots_max: usize,
+    waiting_max: usize,
 }
 
 /// Why no slot was had.
@@ -28,8 +30,19 @@ pub enum Refused {
 impl Gate {
     /// So many at once, and so many waiting.
     pub fn new(slots: usize, waiting: usize) -> Self {
-        let semaphore = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
-        Gate { slots: semaphore(slots), waiting: semaphore(waiting) }
+        let (slots_max, waiting_max) = (slots.min(Semaphore::MAX_PERMITS), waiting.min(Semaphore::MAX_PERMITS));
+        let semaphore = |n: usize| Arc::new(Semaphore::new(n));
+        Gate { slots: semaphore(slots_max), waiting: semaphore(waiting_max), slots_max, waiting_max }
+    }
+
+    /// Slots that are taken now.
+    pub fn running(&self) -> usize {
+        self.slots_max.saturating_sub(self.slots.available_permits())
+    }
+
+    /// How many wait now.
+    pub fn waiting(&self) -> usize {
+        self.waiting_max.saturating_sub(self.waiting.available_permits())
     }
 
     /// Waits for a slot; it is given back when the permit is dropped.
@@ -118,6 +131,7 @@ mod tests {
         let held = gate.enter(Duration::ZERO).await.unwrap();
         assert_eq!(gate.enter(Duration::ZERO).await.unwrap_err(), Refused::TimedOut);
         assert!(gate.try_enter().is_none());
+        assert_eq!((gate.running(), gate.waiting()), (1, 0));
         assert_eq!(Gate::new(0, 0).enter(Duration::MAX).await.unwrap_err(), Refused::QueueFull);
         drop(held);
         assert!(gate.enter(Duration::ZERO).await.is_ok());

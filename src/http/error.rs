@@ -28,7 +28,8 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
-    fn name(self) -> &'static str {
+    /// As answers name it.
+    pub fn name(self) -> &'static str {
         match self {
             ErrorType::BadData => "bad_data",
             ErrorType::Execution => "execution",
@@ -40,7 +41,7 @@ impl ErrorType {
         }
     }
 
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             ErrorType::BadData => StatusCode::BAD_REQUEST,
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,

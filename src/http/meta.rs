@@ -25,7 +25,10 @@ fn one_more(limit: usize) -> usize {
 pub async fn label_names(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (tenant, params) = read_request(&app, request).await?;
     let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
-    let options = ReadOptions::new(&app, tenant, &params)?;
+    if range.is_empty() {
+        return Ok(answer::fixed("[]"));
+    }
+    let options = ReadOptions::new(&app, tenant, &params)?.of("/api/v1/labels");
     work::run(
         &app,
         |app| &app.lookups,
@@ -55,7 +58,10 @@ pub async fn label_values(
     }
     let (tenant, params) = read_request(&app, request).await?;
     let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
-    let options = ReadOptions::new(&app, tenant, &params)?;
+    if range.is_empty() {
+        return Ok(answer::fixed("[]"));
+    }
+    let options = ReadOptions::new(&app, tenant, &params)?.of("/api/v1/label/<name>/values");
     work::run(
         &app,
         |app| &app.lookups,
@@ -75,11 +81,15 @@ pub async fn label_values(
 /// `/api/v1/series`
 pub async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (tenant, params) = read_request(&app, request).await?;
-    let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
-    if selectors.is_empty() {
+    if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let options = ReadOptions::new(&app, tenant, &params)?;
+    let (limit, range) = (params.limit("limit")?, params.range()?);
+    let selectors = params.selectors().map_err(|error| invalid("match[]", &error.message))?;
+    if range.is_empty() {
+        return Ok(answer::fixed("[]"));
+    }
+    let options = ReadOptions::new(&app, tenant, &params)?.of("/api/v1/series");
     work::run(
         &app,
         |app| &app.lookups,
@@ -98,14 +108,14 @@ pub async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Res
 pub async fn metadata(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (tenant, params) = read_request(&app, request).await?;
     // A negative limit means "all" here, as in Prometheus.
-    let limit = |name| match params.get(name).map(str::parse::<i64>) {
+    let limit = |name: &str| match params.get(name).map(str::parse::<i64>) {
         None => Ok(usize::MAX),
         Some(Ok(n)) => Ok(usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX)),
-        Some(Err(_)) => Err(invalid(name, "limit must be a number")),
+        Some(Err(_)) => Err(ApiError::bad_data(format!("{name} must be a number"))),
     };
     let (families, per_family) = (limit("limit")?, limit("limit_per_metric")?);
     let metric = params.get("metric").map(str::to_owned);
-    let options = ReadOptions::new(&app, tenant, &params)?;
+    let options = ReadOptions::new(&app, tenant, &params)?.of("/api/v1/metadata");
     work::run(
         &app,
         |app| &app.lookups,

@@ -1,17 +1,24 @@
 //! The HTTP API: sockets and parsing run on the async runtime, everything that reads, computes or waits for the disk
 //! runs on threads that may block ([`work`]).
 
+pub mod active;
 pub mod admin;
 pub mod admission;
 pub mod answer;
+pub mod cors;
+pub mod discovery;
 pub mod error;
+pub mod federate;
 pub mod listener;
 pub mod meta;
 pub mod params;
 pub mod query;
 pub mod read;
 pub mod request;
+pub mod runtime;
 pub mod status;
+pub mod text_format;
+pub mod tsdb;
 pub mod work;
 pub mod write;
 
@@ -35,16 +42,17 @@ const PREFIX: &str = "/prometheus";
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let role = app.settings.role;
-    // Answers to writes have no body, or a short one.
+    // Answers to writes have no body, or a short one; those to remote reads are compressed in their own way.
     routes("", role)
         .merge(routes(PREFIX, role))
         .layer(CompressionLayer::new())
-        .merge(write_routes("", role))
-        .merge(write_routes(PREFIX, role))
+        .merge(uncompressed_routes("", role))
+        .merge(uncompressed_routes(PREFIX, role))
         .fallback(async || ApiError::new(ErrorType::NotFound, "there is no such path"))
         .method_not_allowed_fallback(async || {
             ApiError::bad_data("this path does not take this method").with_status(StatusCode::METHOD_NOT_ALLOWED)
         })
+        .layer(middleware::from_fn(cors::cors))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), measure))
         .with_state(app)
 }
@@ -54,6 +62,9 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
     let mut router = Router::new()
         .route(&path("/api/v1/status/buildinfo"), get(status::buildinfo))
         .route(&path("/api/v1/status/cluster"), get(status::cluster))
+        .route(&path("/api/v1/status/config"), get(runtime::config))
+        .route(&path("/api/v1/status/flags"), get(runtime::flags))
+        .route(&path("/api/v1/status/runtimeinfo"), get(runtime::runtime_info))
         .route(&path("/api/v1/admin/tsdb/seal"), post(admin::seal).put(admin::seal))
         .route(&path("/metrics"), get(status::metrics))
         .route(&path("/-/healthy"), get(status::healthy))
@@ -69,24 +80,38 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
             .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
             .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
             .route(&path("/api/v1/metadata"), get(meta::metadata))
-            .route(&path("/api/v1/read"), post(read::remote_read))
-            .route(&path("/api/v1/query_exemplars"), get(status::exemplars).post(status::exemplars))
-            .route(&path("/api/v1/rules"), get(status::rules))
-            .route(&path("/api/v1/alerts"), get(status::alerts));
+            .route(&path("/api/v1/query_exemplars"), get(discovery::exemplars).post(discovery::exemplars))
+            .route(&path("/api/v1/rules"), get(discovery::rules))
+            .route(&path("/api/v1/alerts"), get(discovery::alerts))
+            .route(&path("/api/v1/alertmanagers"), get(discovery::alertmanagers))
+            .route(&path("/api/v1/scrape_pools"), get(discovery::scrape_pools))
+            .route(&path("/api/v1/targets"), get(discovery::targets))
+            .route(&path("/api/v1/targets/metadata"), get(discovery::targets_metadata))
+            .route(&path("/api/v1/targets/relabel_steps"), get(discovery::relabel_steps))
+            .route(&path("/api/v1/notifications"), get(discovery::notifications))
+            .route(&path("/api/v1/notifications/live"), get(discovery::live_notifications))
+            .route(&path("/api/v1/status/active_queries"), get(active::active_queries))
+            .route(&path("/api/v1/status/tsdb"), get(tsdb::status))
+            .route(&path("/api/v1/status/tsdb/blocks"), get(tsdb::blocks))
+            .route(&path("/federate"), get(federate::federate));
     }
     router
 }
 
-fn write_routes(prefix: &str, role: Role) -> Router<Arc<App>> {
+fn uncompressed_routes(prefix: &str, role: Role) -> Router<Arc<App>> {
     let path = |path: &str| format!("{prefix}{path}");
-    match role.takes_writes() {
-        true => Router::new()
+    let mut router = Router::new();
+    if role.answers_queries() {
+        router = router.route(&path("/api/v1/read"), post(read::remote_read));
+    }
+    if role.takes_writes() {
+        router = router
             .route(&path("/api/v1/write"), post(write::remote_write))
             .route(&path("/api/v1/push"), post(write::remote_write))
             .route(&path("/api/v1/receive"), post(write::remote_write))
-            .route(&path("/api/v1/import/prometheus"), post(write::import)),
-        false => Router::new(),
+            .route(&path("/api/v1/import/prometheus"), post(write::import));
     }
+    router
 }
 
 /// Counts and times every request under the route that it matched, never under what the client typed.

@@ -34,7 +34,8 @@ impl Params {
 
     /// A time, or `default` where it is absent.
     pub fn time_ms(&self, name: &str, default: i64) -> Result<i64, ApiError> {
-        self.get(name).map_or(Ok(default), |text| parse_time_ms(text).map_err(|reason| invalid(name, &reason)))
+        let reason = |reason| invalid(name, &format!("invalid time value for '{name}': {reason}"));
+        self.get(name).map_or(Ok(default), |text| parse_time_ms(text).map_err(reason))
     }
 
     /// A time that must be given.
@@ -57,10 +58,10 @@ impl Params {
     /// A count where 0 and absence mean "no limit".
     pub fn limit(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
-        match text.parse::<i64>() {
+        match integer(text, "Atoi") {
             Ok(n) if n >= 0 => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
             Ok(_) => Err(invalid(name, "limit must be non-negative")),
-            Err(_) => Err(invalid(name, &format!("cannot parse {text:?} to a number"))),
+            Err(reason) => Err(invalid(name, &reason)),
         }
     }
 
@@ -74,20 +75,26 @@ impl Params {
         }
     }
 
-    /// `start` and `end`, each open where absent.
+    /// `start` and `end`, each open where absent; empty where the end is before the start.
     pub fn range(&self) -> Result<TimeRange, ApiError> {
         let start_ms = self.time_ms("start", TimeRange::ALL.start_ms)?;
         let end_ms = self.time_ms("end", TimeRange::ALL.end_ms)?;
         if end_ms < start_ms {
-            return Err(invalid("end", "end timestamp must not be before start time"));
+            return Ok(TimeRange::EMPTY);
         }
         Ok(TimeRange { start_ms, end_ms })
     }
 
-    /// All `match[]`.
+    /// `lookback_delta`, ms; 0 where it is absent.
+    pub fn lookback_ms(&self) -> Result<i64, ApiError> {
+        let reason = |reason| ApiError::bad_data(format!("error parsing lookback delta duration: {reason}"));
+        self.get("lookback_delta").map_or(Ok(0), |text| parse_duration_ms(text).map_err(reason))
+    }
+
+    /// All `match[]`. The error is the parser's own, without the parameter's name.
     pub fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         let parsed = self.all("match[]").map(parse::parse_selector);
-        parsed.collect::<Result<_, _>>().map_err(|error| invalid("match[]", &error.to_string()))
+        parsed.collect::<Result<_, _>>().map_err(|error| ApiError::bad_data(error.to_string()))
     }
 }
 
@@ -116,6 +123,18 @@ fn parse_duration_ms(text: &str) -> Result<i64, String> {
         return Ok(ms as i64);
     }
     parse::parse_duration(text).map_err(|_| format!("cannot parse {text:?} to a valid duration"))
+}
+
+/// Reads a whole number; the error is in the words of Go's function `strconv.{function}`.
+pub fn integer(text: &str, function: &str) -> Result<i64, String> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    text.parse::<i64>().map_err(|error| {
+        let reason = match error.kind() {
+            PosOverflow | NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.{function}: parsing {}: {reason}", parse::strings::quote(text))
+    })
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -188,7 +207,14 @@ mod tests {
         let params = Params::new(b"", Some("limit=5&none=0&bad=-1&text=x&timeout=60s"));
         assert_eq!(params.limit("limit"), Ok(5));
         assert_eq!((params.limit("none"), params.limit("absent")), (Ok(0), Ok(0)));
-        assert!(params.limit("bad").is_err() && params.limit("text").is_err());
+        let error = |name| params.limit(name).unwrap_err().message;
+        assert_eq!(error("bad"), "invalid parameter \"bad\": limit must be non-negative");
+        assert_eq!(error("text"), "invalid parameter \"text\": strconv.Atoi: parsing \"x\": invalid syntax");
+        let error = params.time_ms("text", 0).unwrap_err().message;
+        assert_eq!(
+            error,
+            "invalid parameter \"text\": invalid time value for 'text': cannot parse \"x\" to a valid timestamp"
+        );
         assert_eq!(params.timeout(Duration::from_secs(120)), Ok(Duration::from_secs(60)));
         assert_eq!(params.timeout(Duration::from_secs(10)), Ok(Duration::from_secs(10)));
     }

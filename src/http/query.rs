@@ -1,16 +1,21 @@
 //! `query` and `query_range`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use marigram_query::{QueryOutput, Value, json};
+use marigram_query::{QueryError, QueryErrorKind, QueryOutput, Value, json};
+use marigram_storage::context::Tally;
+use marigram_storage::env::Clock;
+use marigram_storage::model::tenant::TenantId;
 
 use super::answer;
 use super::error::ApiError;
-use super::params::invalid;
+use super::params::{Params, invalid};
 use super::request::read_request;
-use super::work::{self, ReadOptions};
+use super::work::{self, ReadOptions, Work};
 use crate::app::App;
 
 /// Most points of a range query per series.
@@ -24,18 +29,10 @@ pub async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Re
     let (tenant, params) = read_request(&app, request).await?;
     let limit = params.limit("limit")?;
     let time_ms = params.time_ms("time", app.env.clock.now_ms())?;
-    let options = ReadOptions::new(&app, tenant, &params)?;
-    let query = params.get("query").unwrap_or_default().to_owned();
-    let body = work::run(
-        &app,
-        |app| &app.queries,
-        options,
-        move |work| {
-            let output = work.engine.instant(work.source, work.context, &query, time_ms)?;
-            Ok(render(output, limit, work.context.warnings()))
-        },
-    );
-    counted(&app, body.await)
+    evaluate(&app, tenant, &params, "/api/v1/query", limit, move |work, query, lookback_ms| {
+        work.engine.with_lookback(lookback_ms).instant(work.source, work.context, query, time_ms)
+    })
+    .await
 }
 
 /// `/api/v1/query_range`
@@ -57,27 +54,95 @@ pub async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Resp
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let options = ReadOptions::new(&app, tenant, &params)?;
+    evaluate(&app, tenant, &params, "/api/v1/query_range", limit, move |work, query, lookback_ms| {
+        let engine = work.engine.with_lookback(lookback_ms);
+        engine.range(work.source, work.context, query, start_ms, end_ms, step_ms)
+    })
+    .await
+}
+
+/// What the two have in common: the parameters that both take, a place, the answer.
+async fn evaluate(
+    app: &Arc<App>,
+    tenant: TenantId,
+    params: &Params,
+    endpoint: &'static str,
+    limit: usize,
+    ask: impl FnOnce(&Work<'_>, &str, i64) -> Result<QueryOutput, QueryError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let options = ReadOptions::new(app, tenant, params)?.of(endpoint);
+    let lookback_ms = params.lookback_ms()?;
     let query = params.get("query").unwrap_or_default().to_owned();
+    let stats = params.get("stats").map(str::to_owned);
+    let clock = Arc::clone(&app.env.clock);
     let body = work::run(
-        &app,
+        app,
         |app| &app.queries,
         options,
         move |work| {
-            let output = work.engine.range(work.source, work.context, &query, start_ms, end_ms, step_ms)?;
-            Ok(render(output, limit, work.context.warnings()))
+            let started = clock.monotonic();
+            let output = ask(work, &query, lookback_ms).map_err(query_error)?;
+            let stats = stats.map(|wanted| Stats::new(&*clock, started, work, wanted));
+            Ok(render(output, limit, work.context.warnings(), stats))
         },
     );
-    counted(&app, body.await)
-}
-
-fn counted(app: &App, body: Result<Vec<u8>, ApiError>) -> Result<Response, ApiError> {
+    let body = body.await;
     app.telemetry.query_done(body.is_ok());
     body.map(answer::json)
 }
 
+/// A query that is wrong is a wrong parameter.
+fn query_error(error: QueryError) -> ApiError {
+    match error.kind {
+        QueryErrorKind::BadData => invalid("query", &error.message),
+        _ => error.into(),
+    }
+}
+
+/// What a query took.
+struct Stats {
+    queue: Duration,
+    evaluation: Duration,
+    tally: Arc<Tally>,
+    /// What the request gave as `stats`.
+    wanted: String,
+}
+
+impl Stats {
+    fn new(clock: &dyn Clock, started: Duration, work: &Work<'_>, wanted: String) -> Self {
+        let evaluation = clock.monotonic().saturating_sub(started);
+        Stats { queue: work.waited, evaluation, tally: Arc::clone(work.context.tally()), wanted }
+    }
+
+    /// Preparing and sorting are part of the evaluation here, and not told apart.
+    fn json(&self) -> String {
+        let load = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
+        let (queue, evaluation) = (self.queue.as_secs_f64(), self.evaluation.as_secs_f64());
+        let total = (self.queue + self.evaluation).as_secs_f64();
+        format!(
+            "{{\"timings\":{{\"evalTotalTime\":{evaluation},\"resultSortTime\":0,\"queryPreparationTime\":0,\
+             \"innerEvalTime\":{evaluation},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\
+             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
+            load(&self.tally.samples_queryable),
+            load(&self.tally.samples_read),
+            load(&self.tally.samples_peak),
+        )
+    }
+
+    /// What Prometheus says to values that it will not take for ever.
+    fn warning(&self) -> Option<String> {
+        let wanted = marigram_query::parse::strings::quote(&self.wanted);
+        (!matches!(self.wanted.as_str(), "true" | "all")).then(|| {
+            format!(
+                "value {wanted} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \
+                 \"true\" or \"all\""
+            )
+        })
+    }
+}
+
 /// The answer's body; vectors and matrices keep at most `limit` series (0: all). `missing` is why the answer is short, if it is.
-fn render(mut output: QueryOutput, limit: usize, missing: Vec<String>) -> Vec<u8> {
+fn render(mut output: QueryOutput, limit: usize, missing: Vec<String>, stats: Option<Stats>) -> Vec<u8> {
     let cut = limit > 0
         && match &mut output.value {
             Value::Vector(samples) => truncate(samples, limit),
@@ -87,9 +152,19 @@ fn render(mut output: QueryOutput, limit: usize, missing: Vec<String>) -> Vec<u8
     let mut warnings = missing;
     warnings.extend(output.annotations.shown_warnings());
     warnings.extend(cut.then(|| TRUNCATED.to_owned()));
+    warnings.extend(stats.as_ref().and_then(Stats::warning));
     let infos = output.annotations.shown_infos();
     let mut body = Vec::new();
-    json::write_success(&mut body, &warnings, &infos, |out| json::write_value(out, &output.value));
+    json::write_success(&mut body, &warnings, &infos, |out| {
+        json::write_value(out, &output.value);
+        if let Some(stats) = &stats {
+            // Into the object that was just written.
+            out.pop();
+            out.extend_from_slice(b",\"stats\":");
+            out.extend_from_slice(stats.json().as_bytes());
+            out.push(b'}');
+        }
+    });
     body
 }
 

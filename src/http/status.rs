@@ -1,4 +1,4 @@
-//! What the process tells of itself, and endpoints whose true answer is "none".
+//! What the process tells of itself.
 
 use std::sync::Arc;
 
@@ -28,21 +28,6 @@ pub async fn buildinfo() -> Response {
         "marigramVersion": env!("CARGO_PKG_VERSION"),
     });
     answer::fixed(&info.to_string())
-}
-
-/// `/api/v1/query_exemplars`: exemplars are not stored.
-pub async fn exemplars() -> Response {
-    answer::fixed("[]")
-}
-
-/// `/api/v1/rules`: there are none.
-pub async fn rules() -> Response {
-    answer::fixed(r#"{"groups":[]}"#)
-}
-
-/// `/api/v1/alerts`: there are none.
-pub async fn alerts() -> Response {
-    answer::fixed(r#"{"alerts":[]}"#)
 }
 
 /// `/-/healthy`: the process answers.

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
 use marigram_query::Engine;
 use marigram_query::merge::Deduplicated;
 use marigram_query::source::Source;
@@ -11,12 +14,17 @@ use marigram_storage::context::Context;
 use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::model::tenant::TenantId;
 
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::active::{Asked, Ticket};
 use super::admission::{Gate, Refused};
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, invalid};
 use crate::app::App;
 use crate::service::{Reader, Service};
 
+/// Pieces of a streamed answer that may wait for the client to take them.
+const PIECES_AHEAD: usize = 2;
 /// Most replica labels that a request may name: every series is looked through for each.
 const REPLICA_LABELS_MAX: usize = 32;
 
@@ -43,6 +51,8 @@ pub struct ReadOptions {
     pub replica_labels: Vec<String>,
     /// Whether an answer may be short, with a warning that says so.
     pub partial: bool,
+    /// What is asked, for people who watch the server.
+    pub asked: Asked,
 }
 
 impl ReadOptions {
@@ -65,7 +75,19 @@ impl ReadOptions {
             replica_labels.clear();
         }
         let timeout = params.timeout(app.settings.query.timeout)?;
-        Ok(ReadOptions { tenant, timeout, replica_labels, partial: params.flag("partial_response", false)? })
+        let text = match params.get("query") {
+            Some(query) => query.to_owned(),
+            None => params.all("match[]").collect::<Vec<_>>().join(" "),
+        };
+        let asked = Asked { endpoint: "", text };
+        Ok(ReadOptions { tenant, timeout, replica_labels, partial: params.flag("partial_response", false)?, asked })
+    }
+
+    /// The same for a route.
+    #[must_use]
+    pub fn of(mut self, endpoint: &'static str) -> Self {
+        self.asked.endpoint = endpoint;
+        self
     }
 }
 
@@ -80,6 +102,57 @@ pub struct Work<'a> {
     pub engine: &'a Engine,
     /// Tenant, deadline, memory; what was missing.
     pub context: &'a Context,
+    /// How long the request waited for its place.
+    pub waited: Duration,
+}
+
+/// A request that has its place.
+struct Placed {
+    app: Arc<App>,
+    context: Context,
+    ticket: Ticket,
+    waited: Duration,
+    replica_labels: Vec<String>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Waits for a place; the first part cancels the request when it is dropped.
+async fn enter(app: &Arc<App>, places: Places, options: ReadOptions) -> Result<(CancelOnDrop, Placed), ApiError> {
+    app.reader().map_err(ApiError::unavailable)?;
+    let ReadOptions { tenant, timeout, replica_labels, partial, asked } = options;
+    let timeout = timeout.min(app.service().and_then(Service::query_timeout_max).unwrap_or(Duration::MAX));
+    let clock = Arc::clone(&app.env.clock);
+    let context = Context::new(tenant, clock, Some(timeout), app.settings.query.memory_budget_bytes);
+    let context = if partial { context.allow_partial() } else { context };
+    let guard = CancelOnDrop(context.clone());
+    let ticket = Ticket::new(app, asked, &context);
+    let place = match places(app).enter(timeout).await {
+        Ok(place) => place,
+        Err(refused) => {
+            app.telemetry.query_refused(refused);
+            let error = match refused {
+                Refused::QueueFull => ApiError::unavailable("too many queries are waiting"),
+                Refused::TimedOut => ApiError::new(ErrorType::Timeout, "query timed out in query queue"),
+            };
+            ticket.done("no place");
+            return Err(error);
+        }
+    };
+    let waited = ticket.placed();
+    app.telemetry.query_waited(waited);
+    Ok((guard, Placed { app: Arc::clone(app), context, ticket, waited, replica_labels, _place: place }))
+}
+
+impl Placed {
+    /// Does the work, on a thread that may block.
+    fn work<T>(self, work: impl FnOnce(&Work<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
+        let Placed { app, context, ticket, waited, replica_labels, _place } = self;
+        let reader = app.reader().map_err(ApiError::unavailable)?;
+        let source = source(reader, replica_labels);
+        let result = work(&Work { source: &*source, engine: &reader.engine, context: &context, waited });
+        ticket.done(result.as_ref().map_or_else(|error| error.error_type.name(), |_| "success"));
+        result
+    }
 }
 
 /// Runs `work` on a thread of its own, for no longer than the cluster allows.
@@ -92,25 +165,88 @@ pub async fn run<T: Send + 'static>(
     options: ReadOptions,
     work: impl FnOnce(&Work<'_>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    app.reader().map_err(ApiError::unavailable)?;
-    let ReadOptions { tenant, timeout, replica_labels, partial } = options;
-    let timeout = timeout.min(app.service().and_then(Service::query_timeout_max).unwrap_or(Duration::MAX));
-    let clock = Arc::clone(&app.env.clock);
-    let context = Context::new(tenant, clock, Some(timeout), app.settings.query.memory_budget_bytes);
-    let context = if partial { context.allow_partial() } else { context };
-    let _guard = CancelOnDrop(context.clone());
-    let place = places(app).enter(timeout).await.map_err(|refused| match refused {
-        Refused::QueueFull => ApiError::unavailable("too many queries are waiting"),
-        Refused::TimedOut => ApiError::new(ErrorType::Timeout, "query timed out in query queue"),
-    })?;
-    let app = Arc::clone(app);
-    let job = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        let reader = app.reader().map_err(ApiError::unavailable)?;
-        let source = source(reader, replica_labels);
-        work(&Work { source: &*source, engine: &reader.engine, context: &context })
+    let (_guard, placed) = enter(app, places, options).await?;
+    let job = tokio::task::spawn_blocking(move || placed.work(work));
+    job.await.unwrap_or_else(|_| Err(failed_unexpectedly()))
+}
+
+fn failed_unexpectedly() -> ApiError {
+    ApiError::new(ErrorType::Internal, "the request failed unexpectedly")
+}
+
+/// A part of a streamed answer.
+enum Piece {
+    Data(Vec<u8>),
+    Failed(ApiError),
+    /// The answer is whole.
+    End,
+}
+
+/// Where the pieces of a streamed answer go.
+pub struct Outlet {
+    sender: mpsc::Sender<Piece>,
+    context: Context,
+}
+
+impl Outlet {
+    /// Hands a piece to the client; waits while it is slow, until the request's deadline.
+    ///
+    /// # Errors
+    /// The client has gone, or the deadline has passed.
+    pub fn send(&self, data: Vec<u8>) -> marigram_storage::Result<()> {
+        self.context.check()?;
+        let left = self.context.time_left().unwrap_or(Duration::MAX);
+        let sent = tokio::time::timeout(left, self.sender.send(Piece::Data(data)));
+        match tokio::runtime::Handle::current().block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(marigram_storage::Error::Cancelled),
+            Err(_) => Err(marigram_storage::Error::Timeout),
+        }
+    }
+}
+
+/// Runs `work` as [`run`] does, but hands its answer over piece by piece. An error before the first piece is the answer; a
+/// later one breaks the connection off, so that nobody takes a part for the whole.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn stream(
+    app: &Arc<App>,
+    places: Places,
+    options: ReadOptions,
+    work: impl FnOnce(&Work<'_>, &Outlet) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Body, ApiError> {
+    let (guard, placed) = enter(app, places, options).await?;
+    let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
+    let outlet = Outlet { sender, context: placed.context.clone() };
+    tokio::task::spawn_blocking(move || {
+        let last = match placed.work(|work_at_hand| work(work_at_hand, &outlet)) {
+            Ok(()) => Piece::End,
+            Err(error) => Piece::Failed(error),
+        };
+        // Nobody is left to tell when this fails.
+        let _ = outlet.sender.blocking_send(last);
     });
-    job.await.unwrap_or_else(|_| Err(ApiError::new(ErrorType::Internal, "the request failed unexpectedly")))
+    let first = match pieces.recv().await {
+        Some(Piece::Data(data)) => data,
+        Some(Piece::Failed(error)) => return Err(error),
+        Some(Piece::End) => return Ok(Body::empty()),
+        None => return Err(failed_unexpectedly()),
+    };
+    let state = (Some(first), pieces, guard);
+    Ok(Body::from_stream(stream::unfold(state, |(first, mut pieces, guard)| async move {
+        let piece = match first {
+            Some(data) => Some(Piece::Data(data)),
+            None => pieces.recv().await,
+        };
+        let item = match piece {
+            Some(Piece::End) => return None,
+            Some(Piece::Data(data)) => Ok(Bytes::from(data)),
+            Some(Piece::Failed(error)) => Err(std::io::Error::other(error.message)),
+            None => Err(std::io::Error::other("the answer broke off")),
+        };
+        Some((item, (None, pieces, guard)))
+    })))
 }
 
 fn source(reader: &Reader, replica_labels: Vec<String>) -> Arc<dyn Source> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marigram_storage::Result;
+use marigram_storage::bucket::catalog::CatalogBlock;
 use marigram_storage::env::Clock;
 use tokio::runtime::Handle;
 
@@ -69,6 +70,10 @@ impl Service for QueryNode {
 
     fn reader(&self) -> Option<&Reader> {
         Some(&self.reader)
+    }
+
+    fn blocks(&self) -> Vec<CatalogBlock> {
+        self.bucket.seen().map(|catalog| catalog.contents.blocks.clone()).unwrap_or_default()
     }
 
     fn query_timeout_max(&self) -> Option<Duration> {

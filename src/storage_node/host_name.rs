@@ -4,7 +4,7 @@
 const FALLBACK: &str = "localhost";
 
 /// The host's name.
-pub(super) fn get() -> String {
+pub(crate) fn get() -> String {
     // POSIX promises that 255 bytes suffice.
     let mut bytes = [0u8; 256];
     // SAFETY: the pointer and the length are those of one array, which nobody else touches meanwhile.

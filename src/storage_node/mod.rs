@@ -6,7 +6,7 @@
 //!    dropping covered blocks whose grace has passed.
 //! 4. Stopping: running streams end with a word, then connections are closed, for a few seconds at most.
 
-mod host_name;
+pub(crate) mod host_name;
 pub(crate) mod node;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! the one that Prometheus scrapes (format 0.0.4).
 
 pub mod log;
-mod process;
+pub(crate) mod process;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
+use crate::http::admission::{Gate, Refused};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -58,6 +59,9 @@ pub struct Telemetry {
     refused: Family<ReasonLabels, Counter>,
     exemplars_ignored: Counter,
     queries: Family<ResultLabels, Counter>,
+    queries_refused: Family<ReasonLabels, Counter>,
+    queries_slow: Counter,
+    query_waits: Histogram,
 }
 
 impl Telemetry {
@@ -77,6 +81,9 @@ impl Telemetry {
             refused: Family::default(),
             exemplars_ignored: Counter::default(),
             queries: Family::default(),
+            queries_refused: Family::default(),
+            queries_slow: Counter::default(),
+            query_waits: Histogram::new(DURATION_BUCKETS),
         };
         registry.register("marigram_http_requests", "Requests answered", telemetry.requests.clone());
         let help = "Time from a request's head to its answer's head";
@@ -86,10 +93,24 @@ impl Telemetry {
         let help = "Exemplars received; they are not stored";
         registry.register("marigram_ingest_exemplars_ignored", help, telemetry.exemplars_ignored.clone());
         registry.register("marigram_queries", "Queries evaluated", telemetry.queries.clone());
+        let help = "Read requests that got no place: the queue was full, or they waited for too long";
+        registry.register("marigram_queries_refused", help, telemetry.queries_refused.clone());
+        let help = "Read requests that took longer than --query-log-slow";
+        registry.register("marigram_queries_slow", help, telemetry.queries_slow.clone());
+        let help = "Time that read requests waited for their place";
+        registry.register("marigram_query_queue_duration_seconds", help, telemetry.query_waits.clone());
+        for reason in ["queue_full", "timeout"] {
+            drop(telemetry.queries_refused.get_or_create(&ReasonLabels { reason }));
+        }
         for result in ["success", "error"] {
             drop(telemetry.queries.get_or_create(&ResultLabels { result }));
         }
         Telemetry { registry, ..telemetry }
+    }
+
+    /// When the server was started, milliseconds since the Unix epoch.
+    pub fn started_ms(&self) -> i64 {
+        self.started_ms
     }
 
     /// Counts an answered request.
@@ -103,6 +124,25 @@ impl Telemetry {
     pub fn query_done(&self, success: bool) {
         let result = if success { "success" } else { "error" };
         self.queries.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// Counts a read request that got no place.
+    pub fn query_refused(&self, refused: Refused) {
+        let reason = match refused {
+            Refused::QueueFull => "queue_full",
+            Refused::TimedOut => "timeout",
+        };
+        self.queries_refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts how long a read request waited for its place.
+    pub fn query_waited(&self, waited: Duration) {
+        self.query_waits.observe(waited.as_secs_f64());
+    }
+
+    /// Counts a read request that took long.
+    pub fn slow_query(&self) {
+        self.queries_slow.inc();
     }
 
     /// Counts a stored request's samples and ignored exemplars.
@@ -127,6 +167,9 @@ impl Telemetry {
         }
         if let Some(service) = app.service() {
             service.metrics(&mut out);
+        }
+        if app.settings.role.answers_queries() {
+            gate_metrics(&mut out, &[("queries", &app.queries), ("lookups", &app.lookups)]);
         }
         let ready = u64::from(app.readiness().is_ok());
         single(&mut out, "marigram_ready", "gauge", "Whether the process does its work", ready);
@@ -156,6 +199,18 @@ fn store_metrics(out: &mut String, stats: &marigram_storage::db::DbStats, poison
     metric("damage_accepted", "gauge", "Losses accepted by --accept-loss", stats.damage_accepted);
     metric("catalog_number", "gauge", "Number of the newest catalog", stats.catalog_number);
     metric("poisoned", "gauge", "1 once a failed disk operation has stopped writes", u64::from(poisoned));
+}
+
+/// How full the places for read requests are.
+fn gate_metrics(out: &mut String, gates: &[(&str, &Gate)]) {
+    let mut family = |name: &str, help: &str, value: &dyn Fn(&Gate) -> usize| {
+        let _ = writeln!(out, "# HELP marigram_query_{name} {help}.\n# TYPE marigram_query_{name} gauge");
+        for (kind, gate) in gates {
+            let _ = writeln!(out, "marigram_query_{name}{{kind=\"{kind}\"}} {}", value(gate));
+        }
+    };
+    family("running", "Read requests that are worked on", &Gate::running);
+    family("waiting", "Read requests that wait for their place", &Gate::waiting);
 }
 
 /// Writes a metric that has no labels.

@@ -19,6 +19,11 @@ pub(super) fn write(out: &mut String, started_ms: i64) {
     }
 }
 
+/// Threads of this process.
+pub(crate) fn threads() -> Option<usize> {
+    Some(fs::read_dir("/proc/self/task").ok()?.count())
+}
+
 /// CPU seconds and resident bytes out of `/proc/self/stat`.
 fn stat() -> Option<(f64, u64)> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;

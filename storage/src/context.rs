@@ -11,7 +11,7 @@ use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::model::tenant::TenantId;
 
-/// Carried by every call of a query. Cheap to clone; clones share the cancel flag, the budget and the warnings.
+/// Carried by every call of a query. Cheap to clone; clones share the cancel flag, the budget, the tally and the warnings.
 #[derive(Clone, Debug)]
 pub struct Context {
     tenant: TenantId,
@@ -21,6 +21,28 @@ pub struct Context {
     budget: Arc<Budget>,
     partial: bool,
     warnings: Arc<Mutex<BTreeSet<String>>>,
+    tally: Arc<Tally>,
+}
+
+/// What a query has read and holds, for whoever watches it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Samples that steps looked at; one that lies in the windows of several steps counts for each.
+    pub samples_queryable: AtomicU64,
+    /// The same, but in overlapping windows counted once.
+    pub samples_read: AtomicU64,
+    /// Samples that are held now.
+    pub samples_held: AtomicU64,
+    /// Most samples that were held at once.
+    pub samples_peak: AtomicU64,
+}
+
+impl Tally {
+    /// Counts samples that were looked at, and those of them that are new.
+    pub fn add(&self, queryable: u64, read: u64) {
+        self.samples_queryable.fetch_add(queryable, Ordering::Relaxed);
+        self.samples_read.fetch_add(read, Ordering::Relaxed);
+    }
 }
 
 impl Context {
@@ -36,6 +58,7 @@ impl Context {
             budget,
             partial: false,
             warnings: Arc::default(),
+            tally: Arc::default(),
         }
     }
 
@@ -71,6 +94,16 @@ impl Context {
     /// Bytes of the budget that are not reserved.
     pub fn budget_left(&self) -> u64 {
         self.budget.limit_bytes.saturating_sub(self.budget.used_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of the budget that are reserved.
+    pub fn budget_used(&self) -> u64 {
+        self.budget.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the query has read and holds.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Whose data is asked for.

@@ -13,8 +13,14 @@ pub(crate) struct Need {
 }
 
 /// A real Prometheus.
-pub(crate) const PROMETHEUS: Need =
-    Need { variable: "MARIGRAM_PROMETHEUS", what: "a Prometheus binary", tests: "real_prometheus, cluster_prometheus" };
+pub(crate) const PROMETHEUS: Need = Need {
+    variable: "MARIGRAM_PROMETHEUS",
+    what: "a Prometheus binary",
+    tests: "real_prometheus, prometheus_reads, cluster_prometheus",
+};
+/// Prometheus' tool.
+pub(crate) const PROMTOOL: Need =
+    Need { variable: "MARIGRAM_PROMTOOL", what: "a promtool binary", tests: "promtool in prometheus_reads" };
 /// A real node_exporter.
 pub(crate) const NODE_EXPORTER: Need = Need {
     variable: "MARIGRAM_NODE_EXPORTER",
@@ -42,7 +48,7 @@ pub(crate) const PROMQLTEST: Need = Need {
 
 /// All of them.
 #[allow(dead_code, reason = "used by left_out alone")]
-pub(crate) const ALL: [&Need; 5] = [&PROMETHEUS, &NODE_EXPORTER, &MINIO, &REAL_SCRAPES, &PROMQLTEST];
+pub(crate) const ALL: [&Need; 6] = [&PROMETHEUS, &PROMTOOL, &NODE_EXPORTER, &MINIO, &REAL_SCRAPES, &PROMQLTEST];
 
 impl Need {
     /// Where it is; `None` if the variable is unset or empty.

@@ -56,6 +56,16 @@ impl Prometheus {
         Prometheus::start_at(binary, folder, "127.0.0.1:0", "", marigram)
     }
 
+    /// Starts one with a configuration of its own, on a port of the kernel's choice.
+    pub(crate) fn start_with(binary: &Path, folder: &Path, config: &str) -> Prometheus {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("prometheus.yml"), config).unwrap();
+        let (process, address) = launch(binary, folder, "127.0.0.1:0");
+        let http = Http::new(&address);
+        let (binary, folder, listen) = (binary.into(), folder.into(), "127.0.0.1:0".into());
+        Prometheus { binary, folder, listen, process: Some(process), http, address, global: config.into() }
+    }
+
     /// The same as one of an HA pair, with a folder of its own in `folder` and a port that it keeps through restarts.
     pub(crate) fn start_replica(binary: &Path, folder: &Path, replica: &str, marigram: &str) -> Prometheus {
         let folder = folder.join(format!("prometheus-{replica}"));

@@ -5,7 +5,6 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use clap::Parser;
 use marigram::config::Settings;
 use marigram::config::args::{Cli, Command};
 use marigram::run::Server;
@@ -57,7 +56,7 @@ impl TestServer {
         let data = dir.path().join("data");
         let fixed = ["marigram", "single", "--http-listen", "127.0.0.1:0", "--self-scrape-interval", "0"];
         let data_dir = ["--data-dir", data.to_str().unwrap()];
-        let cli = Cli::try_parse_from(fixed.iter().chain(&data_dir).chain(flags)).unwrap();
+        let cli = Cli::read(fixed.iter().chain(&data_dir).chain(flags)).unwrap();
         let Command::Single(args) = cli.command else { unreachable!("single was asked for") };
         let settings = Settings { maintenance_interval: None, ..Settings::single(*args).unwrap() };
         let clock = Arc::new(ManualClock::new(START_MS));
@@ -78,6 +77,15 @@ impl TestServer {
         let mut request = self.agent.get(self.url(path));
         if let Some(tenant) = tenant {
             request = request.header("X-Scope-OrgID", tenant);
+        }
+        answer(request.call())
+    }
+
+    /// GET with headers.
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.get(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         answer(request.call())
     }

@@ -1,50 +1,60 @@
 //! The sample limit of a query: samples held at once, counted by the columns that hold them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+
+use marigram_storage::context::Tally;
 
 use crate::error::QueryError;
 
 /// How many samples a query holds, and may hold.
 #[derive(Clone, Debug)]
 pub(crate) struct SampleLimit {
-    held: Arc<AtomicUsize>,
+    tally: Arc<Tally>,
     max: usize,
 }
 
 /// A share of the limit, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
-    held: Arc<AtomicUsize>,
+    tally: Arc<Tally>,
     samples: usize,
 }
 
 impl SampleLimit {
+    #[cfg(test)]
     pub(crate) fn new(max: usize) -> Self {
-        SampleLimit { held: Arc::new(AtomicUsize::new(0)), max }
+        SampleLimit::counted(max, Arc::default())
+    }
+
+    /// A limit whose samples are counted in a tally that others see.
+    pub(crate) fn counted(max: usize, tally: Arc<Tally>) -> Self {
+        SampleLimit { tally, max }
     }
 
     /// Counts `samples` until the share is dropped.
     pub(crate) fn hold(&self, samples: usize) -> Result<Held, QueryError> {
-        let mut held = Held { held: Arc::clone(&self.held), samples: 0 };
+        let mut held = Held { tally: Arc::clone(&self.tally), samples: 0 };
         self.hold_more(&mut held, samples)?;
         Ok(held)
     }
 
     /// Counts `samples` more in an existing share.
     pub(crate) fn hold_more(&self, held: &mut Held, samples: usize) -> Result<(), QueryError> {
-        let before = self.held.fetch_add(samples, Ordering::Relaxed);
+        let before = self.tally.samples_held.fetch_add(samples as u64, Ordering::Relaxed);
         held.samples += samples;
-        if before.saturating_add(samples) > self.max {
+        let now = before.saturating_add(samples as u64);
+        if now > self.max as u64 {
             return Err(QueryError::too_many_samples());
         }
+        self.tally.samples_peak.fetch_max(now, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.held.fetch_sub(self.samples, Ordering::Relaxed);
+        self.tally.samples_held.fetch_sub(self.samples as u64, Ordering::Relaxed);
     }
 }
 

@@ -85,6 +85,7 @@ impl<'q> SampleReader<'q> {
     fn windows(&self, grid: Grid, mut f: impl FnMut(usize, Window<'_>)) -> Result<(), QueryError> {
         let (mut from, mut to) = (0, 0);
         let mut seen = 0;
+        let (mut looked_at, mut read, mut read_to) = (0, 0, 0);
         for step in 0..grid.steps {
             let time_ms = grid.time_ms(step);
             let end_ms = self.window.of(time_ms);
@@ -96,6 +97,9 @@ impl<'q> SampleReader<'q> {
                 from += 1;
             }
             let (Some(times), Some(values)) = (self.times.get(from..to), self.values.get(from..to)) else { continue };
+            looked_at += times.len();
+            read += to - read_to.max(from);
+            read_to = to;
             if !times.is_empty() {
                 // Long windows at many steps are work that no series count bounds.
                 seen += times.len();
@@ -106,6 +110,7 @@ impl<'q> SampleReader<'q> {
                 f(step, Window { times, values, start_ms, end_ms, range_ms: self.range_ms, time_ms, args: [0.0; 2] });
             }
         }
+        self.exec.context.tally().add(looked_at as u64, read as u64);
         Ok(())
     }
 }
@@ -229,6 +234,7 @@ pub(super) fn materialise(exec: &Exec<'_>, node: &MatrixNode, time_ms: i64) -> R
             continue;
         }
         exec.limit.hold_more(&mut held, reader.times.len())?;
+        exec.context.tally().add(reader.times.len() as u64, reader.times.len() as u64);
         exec.keep_labels(&labels)?;
         out.push(Series { labels, times_ms: reader.times.clone(), values: reader.values.clone() });
     }

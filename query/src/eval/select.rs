@@ -94,6 +94,8 @@ impl Operator for InstantSelect<'_> {
         while let Some(found) = reader.next(exec, |series, times, values| {
             let mut column = exec.column(grid)?;
             newest_in_lookback((times, values), grid, moment, exec.lookback_ms, take, &mut column);
+            let found = column.present.count() as u64;
+            exec.context.tally().add(found, found);
             let labels = match take {
                 Yield::Value => series.labels.clone(),
                 Yield::SampleTime => without_metadata(&series.labels),

@@ -24,7 +24,7 @@ pub use cover::{SealedBlock, Unshipped};
 pub use damage::Damage;
 pub(crate) use drop_mark::FILE as DROP_MARK_FILE;
 pub use progress::{ReplayProgress, ReplayState, ReplayedSoFar};
-pub use stats::DbStats;
+pub use stats::{DbStats, HeadOverview};
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -3,6 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Db;
+use crate::bucket::catalog::CatalogBlock;
+use crate::index::Cardinality;
+use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
 
 /// Counts since the start.
 #[derive(Debug, Default)]
@@ -51,7 +55,47 @@ pub struct DbStats {
     pub catalog_number: u64,
 }
 
+/// A tenant's part of the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadOverview {
+    /// Its series.
+    pub series: u64,
+    /// Chunks that take samples: one for each series and window.
+    pub open_chunks: u64,
+    /// First and last timestamp of the windows in which it has samples; empty without any.
+    pub range: TimeRange,
+    /// Which of its names and values have the most series.
+    pub cardinality: Cardinality,
+}
+
 impl Db {
+    /// A tenant's part of the head, with lists of at most `limit` entries. Looks at every pair of label and value.
+    pub fn head_overview(&self, tenant: &TenantId, limit: usize) -> HeadOverview {
+        let mut range = TimeRange::EMPTY;
+        let mut open_chunks = 0;
+        for partition in self.head.partitions() {
+            let chunks = partition.series_of(tenant).len();
+            if chunks > 0 {
+                let of = partition.range();
+                range = range.including(of.start_ms).including(of.end_ms);
+                open_chunks += chunks;
+            }
+        }
+        let (series, cardinality) = match self.head.tenant(tenant) {
+            Some(head) => {
+                let index = head.lookup();
+                (index.len() as u64, index.postings().cardinality(limit))
+            }
+            None => (0, Cardinality::default()),
+        };
+        HeadOverview { series, open_chunks, range, cardinality }
+    }
+
+    /// The blocks that the newest catalog names.
+    pub fn catalog_blocks(&self) -> Vec<CatalogBlock> {
+        self.catalog.blocks()
+    }
+
     /// The figures of this moment.
     pub fn stats(&self) -> DbStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

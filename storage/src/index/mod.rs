@@ -5,6 +5,7 @@
 //! `lists` (postings), `times`, `groups` (series).
 
 mod builder;
+mod cardinality;
 mod cursor;
 mod directory;
 mod groups;
@@ -24,6 +25,7 @@ mod v1;
 mod v2;
 
 pub(crate) use builder::{IndexBuilder, TenantBuilder};
+pub use cardinality::{Cardinality, CardinalityBuilder, Count};
 pub(crate) use cursor::SeriesCursor;
 pub(crate) use directory::IndexDirectory;
 pub(crate) use groups::INLINE_BYTES_MAX;

@@ -11,6 +11,7 @@ use std::convert::Infallible;
 
 use roaring::RoaringBitmap;
 
+use super::cardinality::{Cardinality, CardinalityBuilder};
 use super::label_lists::LabelLists;
 use super::matching::{self, Postings};
 use super::pairs::{Pair, Pairs};
@@ -242,6 +243,17 @@ impl PostingsIndex {
     pub fn label_values(&self, name: &str, within: Option<&RoaringBitmap>) -> Vec<String> {
         let Ok(values) = matching::label_values(self, name, within);
         values
+    }
+
+    /// Which names and values have the most series: lists of at most `limit` entries. Needs no [`PostingsIndex::prepare`].
+    pub fn cardinality(&self, limit: usize) -> Cardinality {
+        let mut builder = CardinalityBuilder::new(limit);
+        for (text, number) in &self.names {
+            let Some(name) = self.named(*number) else { continue };
+            let pairs = name.values.iter().chain(&name.fresh).filter_map(|pair| self.pairs.get(*pair));
+            builder.add(text, pairs.map(|pair| (pair.value(), pair.series.len())));
+        }
+        builder.finish()
     }
 
     /// About how much memory the index takes.
