@@ -1,24 +1,25 @@
 //! Random data into a real Prometheus and into Marigram, by the same remote writes; then hundreds of random queries, each at
 //! one time and over a range: all answers must be the same, errors alike.
 //!
-//! Where Prometheus 2.42 and 3 differ by design, Marigram follows 3: docs/promql.md lists it, and `support::questions` says
+//! Where Prometheus 2.42 and 3 differ by design, Marigram follows 3: docs/promql.md lists it, and `questions` says
 //! how it keeps clear of that.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod questions;
 mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use marigram_storage::env::SeededRandom;
+use questions::{INTERVAL_MS, Question, ROUNDS};
 use serde_json::Value;
 use support::http::Http;
 use support::needs;
 use support::poll_until;
 use support::ports::free_address;
 use support::process::{Folder, Process};
-use support::questions::{self, INTERVAL_MS, Question, ROUNDS};
 use support::remote;
 use support::single::Server;
 

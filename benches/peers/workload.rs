@@ -48,7 +48,12 @@ impl Workload {
             Workload { crash: Some(0), ..workload("card-crash", 1_000_000, &[("card-crash", 6)]) },
             churn,
             Workload { on_demand: true, crash: Some(0), ..workload("window", 1_000_000, &[("window", 480)]) },
-            Workload { on_demand: true, alone: true, crash: Some(1), ..workload("ten-million", 10_000_000, &[("ten-million", 3)]) },
+            Workload {
+                on_demand: true,
+                alone: true,
+                crash: Some(1),
+                ..workload("ten-million", 10_000_000, &[("ten-million", 3)])
+            },
         ]
     }
 

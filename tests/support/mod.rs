@@ -10,7 +10,6 @@ pub(crate) mod needs;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod prometheus;
-pub(crate) mod questions;
 pub(crate) mod remote;
 pub(crate) mod samples;
 pub(crate) mod single;
