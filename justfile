@@ -30,6 +30,10 @@ bench-replication:
 bench-peers *arguments:
     benches/peers.sh {{arguments}}
 
+# queries over the load `main` beside VictoriaMetrics and Prometheus (benches/README.md): some minutes
+bench-queries *arguments:
+    benches/peers.sh --only queries {{arguments}}
+
 # the parts of the storage core by themselves, in memory
 bench-micro *arguments:
     cargo bench --bench micro -- {{arguments}}

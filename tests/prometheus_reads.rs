@@ -82,7 +82,7 @@ fn assert_same(prometheus: &Prometheus, marigram: &Server, end_ms: i64) {
 fn reader(folder: &Folder, name: &str, address: &str) -> Option<Prometheus> {
     let binary = needs::PROMETHEUS.path_or_skip(name)?;
     let config = format!("remote_read:\n- url: http://{address}/api/v1/read\n  read_recent: true\n");
-    Some(Prometheus::start_with(&binary, &folder.path().join("prometheus"), &config))
+    Some(Prometheus::start_with(&binary, &folder.path().join("prometheus"), &config, &[]))
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn prometheus_federates() {
         marigram.address()
     );
     let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{job}");
-    let prometheus = Prometheus::start_with(&binary, &folder.path().join("prometheus"), &config);
+    let prometheus = Prometheus::start_with(&binary, &folder.path().join("prometheus"), &config, &[]);
     let newest = [("query", "{__name__=~\"m|c_total\"}"), ("time", &time(end_ms))];
     let ours = result(marigram.http(), "/api/v1/query", &newest);
     assert_eq!(ours.as_array().unwrap().len(), SERIES + 1);

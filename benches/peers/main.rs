@@ -11,6 +11,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod busy;
 mod clock;
 mod entropy;
 mod load;
@@ -80,6 +81,15 @@ fn main() {
         report.begin("queries", amount, series);
         let behind = || shim.set_to(workload.clock_ms());
         queries::run(workload, &mut corpus, &systems, behind, options.query.as_deref());
+    }
+    if options.only.iter().any(|only| only == "busy")
+        && let Some((_, binary)) = systems.iter().find(|(system, _)| *system == System::Marigram)
+    {
+        let all = Workload::all(options.scale);
+        let workload = all.iter().find(|workload| workload.name == "main").unwrap();
+        let (mut corpus, amount, series) = Corpus::of(workload);
+        report.begin("busy", amount, series);
+        busy::run(workload, &mut corpus, binary, shim.set_to(workload.clock_ms()));
     }
     report.finish();
 }

@@ -27,7 +27,7 @@ pub(crate) struct Workload {
 }
 
 /// Names that the command line takes beside those of generated workloads.
-pub(crate) const OTHERS: [&str; 3] = ["real", "unordered", "queries"];
+pub(crate) const OTHERS: [&str; 4] = ["real", "unordered", "queries", "busy"];
 
 impl Workload {
     /// All generated ones; `scale` changes the number of their series.

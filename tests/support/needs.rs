@@ -16,7 +16,7 @@ pub(crate) struct Need {
 pub(crate) const PROMETHEUS: Need = Need {
     variable: "MARIGRAM_PROMETHEUS",
     what: "a Prometheus binary",
-    tests: "real_prometheus, prometheus_reads, cluster_prometheus",
+    tests: "real_prometheus, prometheus_reads, federate, native_histograms, same_answers, cluster_prometheus",
 };
 /// Prometheus' tool.
 pub(crate) const PROMTOOL: Need =

@@ -15,6 +15,7 @@ pub(crate) struct Prometheus {
     binary: PathBuf,
     folder: PathBuf,
     listen: String,
+    flags: Vec<String>,
     process: Option<Process>,
     http: Http,
     address: String,
@@ -56,14 +57,15 @@ impl Prometheus {
         Prometheus::start_at(binary, folder, "127.0.0.1:0", "", marigram)
     }
 
-    /// Starts one with a configuration of its own, on a port of the kernel's choice.
-    pub(crate) fn start_with(binary: &Path, folder: &Path, config: &str) -> Prometheus {
+    /// Starts one with a configuration and flags of its own, on a port of the kernel's choice.
+    pub(crate) fn start_with(binary: &Path, folder: &Path, config: &str, flags: &[&str]) -> Prometheus {
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join("prometheus.yml"), config).unwrap();
-        let (process, address) = launch(binary, folder, "127.0.0.1:0");
+        let flags: Vec<String> = flags.iter().map(|flag| flag.to_string()).collect();
+        let (process, address) = launch(binary, folder, "127.0.0.1:0", &flags);
         let http = Http::new(&address);
         let (binary, folder, listen) = (binary.into(), folder.into(), "127.0.0.1:0".into());
-        Prometheus { binary, folder, listen, process: Some(process), http, address, global: config.into() }
+        Prometheus { binary, folder, listen, flags, process: Some(process), http, address, global: config.into() }
     }
 
     /// The same as one of an HA pair, with a folder of its own in `folder` and a port that it keeps through restarts.
@@ -82,10 +84,10 @@ impl Prometheus {
              metadata_config: {{send_interval: 5s}}\n"
         );
         fs::write(folder.join("prometheus.yml"), &global).unwrap();
-        let (process, address) = launch(binary, folder, listen);
+        let (process, address) = launch(binary, folder, listen, &[]);
         let http = Http::new(&address);
         let (binary, folder, listen) = (binary.into(), folder.into(), listen.into());
-        Prometheus { binary, folder, listen, process: Some(process), http, address, global }
+        Prometheus { binary, folder, listen, flags: vec![], process: Some(process), http, address, global }
     }
 
     /// Begins to scrape, every second: the node_exporter as job `node`, and itself as job `prometheus`.
@@ -117,7 +119,7 @@ impl Prometheus {
     /// Starts it again with its data and what it scraped; not for one whose port the kernel chose.
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "prometheus runs already");
-        self.process = Some(launch(&self.binary, &self.folder, &self.listen).0);
+        self.process = Some(launch(&self.binary, &self.folder, &self.listen, &self.flags).0);
     }
 
     /// The client of its API.
@@ -131,11 +133,11 @@ impl Prometheus {
     }
 }
 
-fn launch(binary: &Path, folder: &Path, listen: &str) -> (Process, String) {
+fn launch(binary: &Path, folder: &Path, listen: &str, flags: &[String]) -> (Process, String) {
     let log = folder.join("prometheus.log");
     let before = fs::metadata(&log).map_or(0, |meta| meta.len() as usize);
     let mut command = Command::new(binary);
-    command.arg(format!("--web.listen-address={listen}"));
+    command.args(flags).arg(format!("--web.listen-address={listen}"));
     command.arg(format!("--config.file={}", folder.join("prometheus.yml").display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()));
     let mut process = Process::start("prometheus", &mut command, &log);
