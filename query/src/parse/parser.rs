@@ -62,11 +62,10 @@ impl<'a> Parser<'a> {
 
     /// The whole text as a selector without modifiers.
     pub(super) fn bare_selector(mut self) -> Result<Vec<marigram_storage::model::matcher::Matcher>> {
-        let (selector, span) = self.selector()?;
+        let (selector, _) = self.selector()?;
         if self.peek() != Kind::Eof {
             return Err(self.unexpected("", ""));
         }
-        check::check_selector(&selector, span)?;
         Ok(selector.matchers)
     }
 
