@@ -62,9 +62,13 @@ impl<'a> Parser<'a> {
 
     /// The whole text as a selector without modifiers.
     pub(super) fn bare_selector(mut self) -> Result<Vec<marigram_storage::model::matcher::Matcher>> {
-        let (selector, _) = self.selector()?;
+        let (selector, span) = self.selector()?;
         if self.peek() != Kind::Eof {
             return Err(self.unexpected("", ""));
+        }
+        // One that the empty label set passes is refused by the caller, in other words.
+        if !selector.matchers.iter().all(|matcher| matcher.matches_empty()) {
+            check::check_selector(&selector, span)?;
         }
         Ok(selector.matchers)
     }
