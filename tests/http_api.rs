@@ -119,6 +119,7 @@ fn mistakes_are_told_in_the_words_of_prometheus() {
             "invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp",
         ),
         ("labels?match[]={}", "match[] must contain at least one non-empty matcher"),
+        ("label/%ff%20a/values", "invalid label name: \"\\xff a\""),
         ("series", "no match[] parameter provided"),
         ("series?match[]={}", "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"),
         ("metadata?limit=x", "limit must be a number"),
