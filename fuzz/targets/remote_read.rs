@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use marigram::remote_read::answer;
+use marigram::remote_read::{answer, decode};
+use marigram::remote_read_chunks;
 use marigram_query::source::Source;
 use marigram_storage::Result;
 use marigram_storage::context::Context;
@@ -53,4 +54,7 @@ fuzz_target!(|body: &[u8]| {
     // A literal run around the body makes every body valid Snappy.
     let framed = snap::raw::Encoder::new().compress_vec(body).unwrap();
     let _ = answer(&framed, &Nothing, &context, 1000);
+    if let Ok(request) = decode(&framed) {
+        let _ = remote_read_chunks::answer(&request, &Nothing, &context, &mut |_| Ok(()));
+    }
 });

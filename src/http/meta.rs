@@ -6,6 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use marigram_query::json;
+use marigram_query::parse::strings::quote_bytes;
 use marigram_storage::write::MetadataEntry;
 
 use super::answer;
@@ -51,10 +52,10 @@ pub async fn label_values(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Path(name) = name.map_err(|_| ApiError::bad_data("invalid label name: not UTF-8"))?;
+    let Path(name) = name.map_err(|_| invalid_name(&raw_name(request.uri().path())))?;
     let name = unescape_label_name(&name);
     if name.is_empty() {
-        return Err(ApiError::bad_data("invalid label name: \"\""));
+        return Err(invalid_name(b""));
     }
     let (tenant, params) = read_request(&app, request).await?;
     let (limit, range, selectors) = (params.limit("limit")?, params.range()?, params.selectors()?);
@@ -76,6 +77,23 @@ pub async fn label_values(
     )
     .await
     .map(answer::json)
+}
+
+fn invalid_name(name: &[u8]) -> ApiError {
+    ApiError::bad_data(format!("invalid label name: {}", quote_bytes(name)))
+}
+
+/// The last but one part of a path, as bytes.
+fn raw_name(path: &str) -> Vec<u8> {
+    let mut rest = path.rsplit('/').nth(1).unwrap_or_default().as_bytes();
+    let mut out = Vec::new();
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    out
 }
 
 /// `/api/v1/series`

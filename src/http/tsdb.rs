@@ -39,10 +39,12 @@ pub async fn status(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let now_ms = app.env.clock.now_ms();
     let range = TimeRange { start_ms: now_ms.saturating_sub(HEAD_MS), end_ms: now_ms };
     let store = app.store().cloned();
+    // The document has no place for warnings, so it is never short.
+    let options = ReadOptions { partial: false, ..ReadOptions::new(&app, tenant, &params)? };
     let overview = work::run(
         &app,
         |app| &app.lookups,
-        ReadOptions::new(&app, tenant, &params)?.of("/api/v1/status/tsdb"),
+        options.of("/api/v1/status/tsdb"),
         move |work| match store {
             Some(db) => Ok(db.head_overview(work.context.tenant(), limit)),
             None => counted(work, range, limit),

@@ -27,6 +27,7 @@ pub struct TestServer {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    pub content_type: String,
     pub body: Vec<u8>,
 }
 
@@ -135,5 +136,6 @@ pub fn headers<'a>(tenant: Option<&'a str>, more: &[(&'a str, &'a str)]) -> Vec<
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
     let mut response = response.unwrap();
     let body = response.body_mut().read_to_vec().unwrap();
-    Answer { status: response.status().as_u16(), body }
+    let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+    Answer { status: response.status().as_u16(), content_type: content_type.unwrap_or_default(), body }
 }

@@ -66,7 +66,10 @@ impl<'a> Parser<'a> {
         if self.peek() != Kind::Eof {
             return Err(self.unexpected("", ""));
         }
-        check::check_selector(&selector, span)?;
+        // One that the empty label set passes is refused by the caller, in other words.
+        if !selector.matchers.iter().all(|matcher| matcher.matches_empty()) {
+            check::check_selector(&selector, span)?;
+        }
         Ok(selector.matchers)
     }
 
