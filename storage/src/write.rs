@@ -68,6 +68,9 @@ impl WriteBatch {
 /// The [`WriteSeries::hint`] of a series that the store was not asked for, or does not know.
 pub const NO_HINT: u32 = u32::MAX;
 
+// A request has thousands of them.
+const _: () = assert!(size_of::<WriteSeries>() == 64);
+
 /// One series of a [`WriteBatch`].
 #[derive(Debug, Clone)]
 pub struct WriteSeries {

@@ -191,6 +191,30 @@ fn what_no_chunk_can_hold_is_refused_whole() {
 }
 
 #[test]
+fn histograms_whose_series_the_log_has_lost_are_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let db = open(dir.path(), &clock);
+    for at in 0..3 {
+        let mut batch = batch("a", &[]);
+        add_histogram(&mut batch, "x", START_MS + at, histogram(at));
+        db.append(batch).unwrap();
+    }
+    drop(db);
+    let segment = std::fs::read_dir(dir.path().join("wal")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // The last byte of the first frame, which names the series.
+    let second = bytes.windows(4).enumerate().filter(|(_, window)| *window == b"MGWF").nth(1).unwrap().0;
+    bytes[second - 1] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let db = open(dir.path(), &clock);
+    assert_eq!(histograms(&db, "a", &clock, TimeRange::ALL).unwrap_err().kind(), ErrorKind::Corrupt);
+    let damage = db.damage();
+    assert!(damage.len() == 2 && damage[1].what.starts_with("2 samples"), "{damage:?}");
+    assert_eq!((damage[1].start_ms, damage[1].end_ms), (START_MS + 1, START_MS + 2));
+}
+
+#[test]
 fn joined_blocks_hold_the_join() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START_MS));
