@@ -9,6 +9,7 @@ pub mod calendar;
 pub mod compactor;
 pub mod config;
 pub mod fanout;
+pub mod histograms;
 pub mod http;
 pub mod ingest;
 pub mod insert;

@@ -1,5 +1,7 @@
 //! Remote read: Prometheus (and tools that move data) fetch raw samples. Here are the request, and answers of the *sampled*
 //! kind: one message, Snappy-compressed, every sample bit for bit. [`crate::remote_read_chunks`] has the streamed kind.
+//! Native histograms come in the form in which they were written; their reset hints say what the store knows
+//! ([`SeriesDecoder::histograms`]).
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -12,12 +14,14 @@ use marigram_proto::prometheus::{
 use marigram_proto::wire::{Cursor, WireError};
 use marigram_query::source::Source;
 use marigram_storage::context::Context;
+use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
 use marigram_storage::model::time::TimeRange;
-use marigram_storage::select::{SelectRequest, SeriesDecoder};
+use marigram_storage::select::{DecodedSeries, SelectRequest, SeriesDecoder};
 use prost::Message;
 
+use crate::histograms;
 use crate::ingest::{DecodeError, snappy};
 
 /// Largest request, decompressed: a handful of queries.
@@ -28,6 +32,8 @@ const QUERIES_MAX: usize = 64;
 const MATCHERS_MAX: usize = 1024;
 /// What a sample costs while the answer is put together: in the message, encoded, and compressed.
 const ANSWER_BYTES_PER_SAMPLE: u64 = 64;
+/// What a histogram costs, as a multiple of what it takes in memory.
+const ANSWER_BYTES_PER_HISTOGRAM_BYTE: u64 = 4;
 /// What a label costs beside its bytes: two strings, each with its allocation.
 const ANSWER_BYTES_PER_LABEL: u64 = 96;
 /// What a series costs beside samples and labels.
@@ -90,14 +96,15 @@ pub fn answer(
     let mut response = ReadResponse::default();
     for query in &request.queries {
         let mut timeseries = Vec::new();
-        read(query, source, context, |labels, times, values| {
-            let count = times.len() as u64;
+        read(query, source, context, |labels, decoded| {
+            let (times, values, histograms) = decoded;
+            let count = (times.len() + histograms.len()) as u64;
             left = left.checked_sub(count).ok_or_else(|| {
                 let text = format!("the answer would hold more than {samples_max} samples");
                 RemoteReadError::Storage(marigram_storage::Error::Limit(text))
             })?;
-            reservations.push(context.reserve(answer_bytes(labels, count))?);
-            timeseries.push((labels.clone(), series(labels, times, values)));
+            reservations.push(context.reserve(answer_bytes(labels, count) + histogram_bytes(histograms))?);
+            timeseries.push((labels.clone(), series(labels, times, values, histograms)));
             Ok(())
         })?;
         timeseries.sort_by(|a, b| a.0.cmp(&b.0));
@@ -142,11 +149,16 @@ fn answer_bytes(labels: &Labels, samples: u64) -> u64 {
     ANSWER_BYTES_PER_SERIES + label_bytes + samples * ANSWER_BYTES_PER_SAMPLE
 }
 
+fn histogram_bytes(histograms: &[HistogramSample]) -> u64 {
+    let held: usize = histograms.iter().map(|sample| sample.histogram.held_bytes()).sum();
+    ANSWER_BYTES_PER_HISTOGRAM_BYTE * held as u64
+}
+
 fn read(
     query: &Query,
     source: &dyn Source,
     context: &Context,
-    mut each: impl FnMut(&Labels, &[i64], &[f64]) -> Result<(), RemoteReadError>,
+    mut each: impl FnMut(&Labels, DecodedSeries<'_>) -> Result<(), RemoteReadError>,
 ) -> Result<(), RemoteReadError> {
     let matchers = query.matchers.iter().map(matcher).collect::<Result<Vec<_>, _>>()?;
     let range = TimeRange { start_ms: query.start_timestamp_ms, end_ms: query.end_timestamp_ms };
@@ -154,9 +166,9 @@ fn read(
     let mut decoder = SeriesDecoder::default();
     while let Some(batch) = stream.next_batch()? {
         for series in &batch.series {
-            let (times, values) = decoder.decode(&series.chunks, range)?;
-            if !times.is_empty() {
-                each(&series.labels, times, values)?;
+            let decoded = decoder.decode_both(&series.chunks, range)?;
+            if !decoded.0.is_empty() || !decoded.2.is_empty() {
+                each(&series.labels, decoded)?;
             }
         }
     }
@@ -179,10 +191,11 @@ pub(crate) fn matcher(matcher: &LabelMatcher) -> Result<Matcher, RemoteReadError
     Matcher::new(&*matcher.name, op, &*matcher.value).map_err(bad)
 }
 
-fn series(labels: &Labels, times: &[i64], values: &[f64]) -> TimeSeries {
+fn series(labels: &Labels, times: &[i64], values: &[f64], histograms: &[HistogramSample]) -> TimeSeries {
     let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
     let samples = times.iter().zip(values).map(|(&timestamp, &value)| Sample { value, timestamp }).collect();
-    TimeSeries { labels, samples, ..TimeSeries::default() }
+    let histograms = histograms.iter().map(histograms::encode).collect();
+    TimeSeries { labels, samples, histograms, ..TimeSeries::default() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use marigram_storage::chunk::{
-    COLUMN_SAMPLES_MAX, Effort, ValueEncoder, decode, decode_times, decode_values, encode_chunk, encode_times,
+    COLUMN_SAMPLES_MAX, Effort, HISTOGRAMS_MAX, ValueEncoder, decode, decode_histograms, decode_times, decode_values,
+    encode_chunk, encode_histograms, encode_times, is_histograms,
 };
 
 fn bits(values: &[f64]) -> Vec<u64> {
@@ -28,6 +29,16 @@ fuzz_target!(|bytes: &[u8]| {
     if decode(times_column, chunk, &mut times, &mut values).is_ok() {
         assert_eq!(times.len(), values.len());
         again(&times, &values);
+    }
+    let mut histograms = Vec::new();
+    if decode_histograms(rest, &mut histograms).is_ok() {
+        assert!(is_histograms(rest) && histograms.len() <= HISTOGRAMS_MAX);
+        assert!(histograms.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms));
+        assert!(histograms.iter().all(|sample| sample.histogram.check_layout().is_ok()));
+        let (mut bytes, mut again) = (Vec::new(), Vec::new());
+        encode_histograms(&histograms, Effort::Sealed, &mut bytes);
+        decode_histograms(&bytes, &mut again).unwrap();
+        assert_eq!(again, histograms);
     }
     times.clear();
     if decode_times(times_column, &mut times).is_ok() {

@@ -31,5 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(Labels::from_canonical(labels).unwrap().metric_name().is_some());
         }
         let _ = &batch.samples[series.samples.clone()];
+        let histograms = batch.histograms_of(series).unwrap();
+        assert!(histograms.iter().all(|sample| sample.histogram.check_layout().is_ok()));
     }
 });

@@ -19,6 +19,8 @@ fuzz_target!(|body: &[u8]| {
             let bytes = &batch.arena[series.labels.clone()];
             assert_eq!(SeriesId::of(bytes), series.id);
             assert!(Labels::from_canonical(bytes).unwrap().metric_name().is_some());
+            let histograms = batch.histograms_of(series).unwrap();
+            assert!(histograms.iter().all(|h| (0..=1 << 40).contains(&h.timestamp_ms) && h.histogram.check().is_ok()));
             assert!(batch.samples[series.samples.clone()].iter().all(|s| (0..=1 << 40).contains(&s.timestamp_ms)));
         }
     }

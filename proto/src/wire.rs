@@ -32,6 +32,9 @@ pub enum WireError {
     /// A group's end without its start, or groups too deep.
     #[error("a group is not closed properly")]
     BadGroup,
+    /// A message within is not one of its type.
+    #[error("a message within is malformed")]
+    BadMessage,
 }
 
 /// The value of a field.

@@ -7,8 +7,8 @@
 //! 3. [`LabelFields`] takes the labels apart where that form was not met.
 //!
 //! The rules are protobuf's, and prost is the oracle in the tests: unknown fields are skipped, of a single field given
-//! twice the last counts, a known field with another wire type is an error. Exemplars and histograms are counted but
-//! not looked into. Texts are bytes here: a label that is not UTF-8 costs its series, not the request.
+//! twice the last counts, a known field with another wire type is an error. Exemplars and histograms are counted;
+//! [`Series::read_histograms`] reads the latter where there are any. Texts are bytes here: a label that is not UTF-8 costs its series, not the request.
 
 use crate::wire::{Cursor, WireError};
 
@@ -140,6 +140,23 @@ impl<'a> Series<'a> {
         }
         let labels = self.message.get(first..end).unwrap_or_default();
         Ok(SeriesParts { labels, labels_offset: self.offset + first, contiguous, exemplars, histograms })
+    }
+}
+
+impl<'a> Series<'a> {
+    /// Calls `each` with the message of each native histogram.
+    ///
+    /// # Errors
+    /// The message is no `TimeSeries`, or the error of `each`.
+    #[cold]
+    pub fn read_histograms(self, mut each: impl FnMut(&'a [u8]) -> Result<(), WireError>) -> Result<(), WireError> {
+        let mut cursor = Cursor::new(self.message);
+        while let Some((number, value)) = cursor.next_field()? {
+            if number == 4 {
+                each(value.bytes()?)?;
+            }
+        }
+        Ok(())
     }
 }
 

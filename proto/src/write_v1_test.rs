@@ -57,7 +57,7 @@ mod oracle {
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 /// Labels, samples by bits, exemplars, histograms; then metadata.
-type Plain = (Vec<(Pairs, Vec<(i64, u64)>, u64, u64)>, Vec<(u64, Vec<u8>, Vec<u8>, Vec<u8>)>);
+type Plain = (Vec<(Pairs, Vec<(i64, u64)>, u64, Vec<Vec<u8>>)>, Vec<(u64, Vec<u8>, Vec<u8>, Vec<u8>)>);
 
 fn by_hand(body: &[u8]) -> Result<Plain, WireError> {
     let (mut series_out, mut metadata_out) = (Vec::new(), Vec::new());
@@ -73,7 +73,13 @@ fn by_hand(body: &[u8]) -> Result<Plain, WireError> {
                 while let Some((name, value)) = fields.next_label()? {
                     labels.push((name.to_vec(), value.to_vec()));
                 }
-                series_out.push((labels, samples, parts.exemplars, parts.histograms));
+                let mut histograms = Vec::new();
+                series.read_histograms(|message| {
+                    histograms.push(message.to_vec());
+                    Ok(())
+                })?;
+                assert_eq!(parts.histograms, histograms.len() as u64);
+                series_out.push((labels, samples, parts.exemplars, histograms));
             }
             Entry::Metadata(m) => metadata_out.push((m.kind, m.family.to_vec(), m.help.to_vec(), m.unit.to_vec())),
         }
@@ -86,7 +92,7 @@ fn by_prost(body: &[u8]) -> Result<Plain, prost::DecodeError> {
     let series = request.timeseries.into_iter().map(|s| {
         let labels = s.labels.into_iter().map(|l| (l.name, l.value)).collect();
         let samples = s.samples.into_iter().map(|s| (s.timestamp, s.value.to_bits())).collect();
-        (labels, samples, s.exemplars.len() as u64, s.histograms.len() as u64)
+        (labels, samples, s.exemplars.len() as u64, s.histograms)
     });
     let metadata = request.metadata.into_iter().map(|m| (m.kind, m.family, m.help, m.unit));
     Ok((series.collect(), metadata.collect()))

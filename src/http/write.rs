@@ -127,7 +127,7 @@ async fn take(
 /// Stores what is good, then says what was not.
 fn store(app: &App, sink: &dyn Sink, decoded: Decoded) -> Result<StatusCode, WriteError> {
     let Decoded { batch, refused, exemplars_ignored } = decoded;
-    let samples = batch.samples.len() as u64;
+    let samples = batch.sample_count() as u64;
     if let Err(error) = sink.append(batch) {
         app.check_poison();
         return Err(error.into());

@@ -35,7 +35,7 @@ pub(super) struct Assembly<'a> {
     /// Held by series, normalised labels and metadata.
     pub(super) bytes: usize,
     /// Samples of the series that is being read for which there was no room.
-    crowded_out: u64,
+    pub(super) crowded_out: u64,
     /// Whether a sample of the series that is being read is too old or too new.
     mistimed: bool,
     /// Begins the arena.
@@ -52,6 +52,9 @@ pub(super) struct Assembly<'a> {
     pub(super) exemplars_ignored: u64,
     /// The samples of the series that is being read.
     pub(super) pending_from: usize,
+    /// Its histograms, and what they count of `bytes`.
+    pending_histograms_from: usize,
+    pub(super) pending_histogram_bytes: usize,
 }
 
 /// Where a series' label bytes are in the arena.
@@ -84,6 +87,8 @@ impl<'a> Assembly<'a> {
             refused: Refusals::default(),
             exemplars_ignored: 0,
             pending_from: 0,
+            pending_histograms_from: 0,
+            pending_histogram_bytes: 0,
         }
     }
 
@@ -121,7 +126,8 @@ impl<'a> Assembly<'a> {
 
     /// How many samples the series that is being read has so far.
     pub(super) fn pending(&self) -> u64 {
-        (self.batch.samples.len() - self.pending_from) as u64 + self.crowded_out
+        let histograms = self.batch.histograms.len() - self.pending_histograms_from;
+        (self.batch.samples.len() - self.pending_from + histograms) as u64 + self.crowded_out
     }
 
     /// Whether the series that is being read has samples, and all of them are good as far as can be said without its labels.
@@ -220,8 +226,15 @@ impl<'a> Assembly<'a> {
     pub(super) fn refuse(&mut self, reason: Reason, text: impl FnOnce() -> String) {
         let count = self.pending();
         self.refused.add(reason, count, text);
-        self.batch.samples.truncate(self.pending_from);
+        self.forget_pending();
         self.crowded_out = 0;
+    }
+
+    /// Takes the samples of the series that is being read out.
+    fn forget_pending(&mut self) {
+        self.batch.samples.truncate(self.pending_from);
+        self.batch.histograms.truncate(self.pending_histograms_from);
+        self.bytes -= std::mem::take(&mut self.pending_histogram_bytes);
     }
 
     /// Whether canonical labels are within the limits, and have a metric name.
@@ -253,7 +266,7 @@ impl<'a> Assembly<'a> {
     fn end_series(&mut self, range: LabelRange) {
         if !self.has_room(size_of::<WriteSeries>()) {
             self.crowded_out = self.pending();
-            self.batch.samples.truncate(self.pending_from);
+            self.forget_pending();
         }
         if self.crowded_out > 0 {
             let text = self.too_many();
@@ -264,12 +277,16 @@ impl<'a> Assembly<'a> {
             self.judge_times(&range);
         }
         let samples = self.pending_from..self.batch.samples.len();
-        if !samples.is_empty() {
+        // A request has not four billion of them: each counts some hundred bytes.
+        let histograms = self.pending_histograms_from as u32..self.batch.histograms.len() as u32;
+        if !samples.is_empty() || !histograms.is_empty() {
             let id = SeriesId::of(self.labels(&range));
-            self.batch.series.push(WriteSeries::new(id, range, samples));
+            self.batch.series.push(WriteSeries::new(id, range, samples).with_histograms(histograms));
             self.bytes += size_of::<WriteSeries>();
         }
         self.pending_from = self.batch.samples.len();
+        self.pending_histograms_from = self.batch.histograms.len();
+        self.pending_histogram_bytes = 0;
     }
 
     pub(super) fn too_many(&self) -> String {
@@ -279,23 +296,29 @@ impl<'a> Assembly<'a> {
     /// Takes out the samples of the series that are too old or too new.
     #[cold]
     fn judge_times(&mut self, labels: &LabelRange) {
-        let bounds = self.bounds;
         let series = describe_canonical(self.labels(labels));
         let all = self.batch.samples.split_off(self.pending_from);
         for sample in all {
-            let (reason, fault) = match bounds.oldest_ms {
-                Some(oldest_ms) if sample.timestamp_ms < oldest_ms => {
-                    (Reason::TooOld, format!("is older than the retention, which begins at {oldest_ms}"))
+            match self.judge_time(sample.timestamp_ms) {
+                None => self.batch.samples.push(sample),
+                Some((reason, fault)) => {
+                    self.refused.add(reason, 1, || format!("timestamp {} {fault}: {series}", sample.timestamp_ms));
                 }
-                _ if sample.timestamp_ms > bounds.newest_ms => {
-                    (Reason::TooNew, format!("is too far in the future, at most {} is taken", bounds.newest_ms))
-                }
-                _ => {
-                    self.batch.samples.push(sample);
-                    continue;
-                }
-            };
-            self.refused.add(reason, 1, || format!("timestamp {} {fault}: {series}", sample.timestamp_ms));
+            }
+        }
+    }
+
+    /// Why a timestamp is refused, if it is.
+    pub(super) fn judge_time(&self, timestamp_ms: i64) -> Option<Refusal> {
+        let bounds = self.bounds;
+        match bounds.oldest_ms {
+            Some(oldest_ms) if timestamp_ms < oldest_ms => {
+                Some((Reason::TooOld, format!("is older than the retention, which begins at {oldest_ms}")))
+            }
+            _ if timestamp_ms > bounds.newest_ms => {
+                Some((Reason::TooNew, format!("is too far in the future, at most {} is taken", bounds.newest_ms)))
+            }
+            _ => None,
         }
     }
 
@@ -343,7 +366,7 @@ fn readable(bytes: &[u8]) -> (String, &'static str) {
     (text, if bytes.len() > BYTES_MAX { "…" } else { "" })
 }
 
-fn describe_canonical(labels: &[u8]) -> String {
+pub(super) fn describe_canonical(labels: &[u8]) -> String {
     describe(LabelIter::over(labels).map(|(name, value)| (name.as_bytes(), value.as_bytes())))
 }
 

@@ -5,6 +5,7 @@
 
 mod assemble;
 pub mod exposition;
+mod histograms;
 mod refusals;
 mod settle;
 pub mod snappy;

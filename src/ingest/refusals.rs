@@ -18,7 +18,7 @@ pub enum Reason {
     TooOld,
     /// Too far ahead of the clock.
     TooNew,
-    /// A native histogram.
+    /// A native histogram that contradicts itself, or is too large.
     Histogram,
     /// A line of text that does not parse.
     BadLine,
@@ -45,7 +45,7 @@ impl Reason {
             Reason::LabelLimit => "label_limit",
             Reason::TooOld => "too_old",
             Reason::TooNew => "too_far_in_future",
-            Reason::Histogram => "histogram_not_supported",
+            Reason::Histogram => "bad_histogram",
             Reason::BadLine => "bad_line",
             Reason::TooMany => "too_many",
         }

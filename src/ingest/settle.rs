@@ -9,7 +9,8 @@
 //!
 //! Before anything else of the request is refused, what was noted is settled, so that refusals keep the request's order.
 
-use marigram_proto::write_v1::{LabelFields, SeriesParts};
+use marigram_proto::wire::WireError;
+use marigram_proto::write_v1::{LabelFields, Series, SeriesParts};
 use marigram_storage::model::labels::{SeriesId, check_canonical};
 use marigram_storage::write::{NO_HINT, WriteSeries};
 
@@ -18,14 +19,18 @@ use super::{RAW_LABELS_MAX, Reason};
 
 impl<'a> Assembly<'a> {
     /// Ends a series of the body.
+    ///
+    /// # Errors
+    /// A histogram of it is malformed: nothing of the request is to be kept.
     #[inline]
-    pub(super) fn end_parts(&mut self, parts: &SeriesParts<'a>) {
+    pub(super) fn end_parts(&mut self, series: Series<'a>, parts: &SeriesParts<'a>) -> Result<(), WireError> {
         self.exemplars_ignored += parts.exemplars;
         let range = parts.labels_offset..parts.labels_offset + parts.labels.len();
         if parts.contiguous && parts.histograms == 0 && self.all_samples_good() {
             self.defer(parts.labels, range);
+            Ok(())
         } else {
-            self.end_at_once(range, parts.contiguous, parts.histograms);
+            self.end_at_once(series, range, parts)
         }
     }
 
@@ -38,16 +43,16 @@ impl<'a> Assembly<'a> {
         self.batch.series.push(WriteSeries::new(SeriesId::of(labels), range, samples));
     }
 
-    /// Ends a series of which something is to be refused, or that is not to be stored at all.
+    /// Ends a series that has histograms, of which something is to be refused, or that is not to be stored at all.
     #[cold]
-    fn end_at_once(&mut self, range: LabelRange, contiguous: bool, histograms: u64) {
+    fn end_at_once(&mut self, series: Series<'a>, range: LabelRange, parts: &SeriesParts<'a>) -> Result<(), WireError> {
         self.settle();
-        if histograms > 0 {
-            let text = "native histograms are not supported yet";
-            self.refused.add(Reason::Histogram, histograms, || text.to_owned());
+        let labels = self.checked(range, parts.contiguous, &mut Vec::new());
+        if parts.histograms > 0 {
+            self.push_histograms(series, labels.as_ref().ok())?;
         }
-        let labels = self.checked(range, contiguous, &mut Vec::new());
         self.end(labels);
+        Ok(())
     }
 
     /// Steps 2 and 3 of the module.

@@ -2,12 +2,13 @@
 //!
 //! 1. The body is decompressed, bounded, into the memory that becomes the batch's arena.
 //! 2. The request is walked once: samples go to one vector and are judged by their times, labels are located and hashed as they
-//!    came. Histograms are refused, exemplars counted.
+//!    came. Exemplars are counted. A series with histograms is read once more for them ([`super::histograms`]).
 //! 3. The store is asked for all series at once. Labels are looked into only where it does not know a series ([`super::settle`]): those
 //!    of a well-behaved sender are canonical as they come and stay where they are; other labels are normalised into extra
 //!    bytes behind the body.
 //!
-//! A request of `n` bytes holds at most `n +` [`decoded_bytes_max`]`(n)` bytes of memory while it is decoded.
+//! A request of `n` bytes holds at most `n +` [`decoded_bytes_max`]`(n)` bytes of memory while it is decoded; the buckets of
+//! histograms may hold twice of their part of it.
 
 use std::sync::Arc;
 
@@ -98,7 +99,7 @@ fn walk<'a>(body: &'a [u8], assembly: &mut Assembly<'a>) -> Result<(), WireError
         match entry {
             Entry::Series(series) => {
                 let parts = series.read(|timestamp_ms, value| assembly.push_sample(timestamp_ms, value))?;
-                assembly.end_parts(&parts);
+                assembly.end_parts(series, &parts)?;
             }
             Entry::Metadata(m) => assembly.push_metadata(m.family, MetadataKind::from_number(m.kind), m.help, m.unit),
         }

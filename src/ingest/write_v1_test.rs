@@ -1,4 +1,7 @@
-use marigram_proto::prometheus::{Exemplar, Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest};
+use marigram_proto::prometheus::histogram::{Count, ZeroCount};
+use marigram_proto::prometheus::{
+    BucketSpan, Exemplar, Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest,
+};
 use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::write::{NO_HINT, WriteSeries};
 use proptest::prelude::*;
@@ -100,16 +103,111 @@ fn text_that_is_not_utf8_costs_its_series_only() {
     assert!(decoded.refused.to_string().contains("not valid UTF-8"));
 }
 
+/// An integer histogram of two buckets.
+fn integer_histogram(timestamp: i64) -> Histogram {
+    Histogram {
+        count: Some(Count::CountInt(6)),
+        zero_count: Some(ZeroCount::ZeroCountInt(1)),
+        sum: 9.5,
+        schema: 1,
+        zero_threshold: 0.001,
+        positive_spans: vec![BucketSpan { offset: -1, length: 2 }],
+        positive_deltas: vec![2, 1],
+        timestamp,
+        ..Histogram::default()
+    }
+}
+
+fn float_histogram(timestamp: i64) -> Histogram {
+    Histogram {
+        count: Some(Count::CountFloat(0.5)),
+        schema: -53,
+        positive_spans: vec![BucketSpan { offset: 0, length: 2 }],
+        positive_counts: vec![0.25, 0.25],
+        custom_values: vec![1.0],
+        reset_hint: 3,
+        timestamp,
+        ..Histogram::default()
+    }
+}
+
+/// Times and counts of the histograms of each series.
+fn histograms(decoded: &Decoded) -> Vec<Vec<(i64, f64)>> {
+    let batch = &decoded.batch;
+    let of = |series: &WriteSeries| {
+        let own = batch.histograms_of(series).unwrap();
+        own.iter().map(|sample| (sample.timestamp_ms, sample.histogram.count)).collect()
+    };
+    batch.series.iter().map(of).collect()
+}
+
 #[test]
-fn histograms_are_refused_exemplars_counted_metadata_taken() {
+fn histograms_of_both_forms_are_taken_exemplars_counted_metadata_taken() {
     let mut mixed = series(&[("__name__", "up")], &[(NOW_MS, 1.0)]);
-    mixed.histograms.push(Histogram::default());
+    mixed.histograms = vec![integer_histogram(NOW_MS + 1), float_histogram(NOW_MS + 2)];
     mixed.exemplars.push(Exemplar::default());
     let metadata =
         MetricMetadata { r#type: 1, metric_family_name: "up".into(), help: "é".repeat(600), unit: "s".into() };
-    let decoded = decoded(&WriteRequest { timeseries: vec![mixed], metadata: vec![metadata] });
-    assert_eq!((decoded.refused.count(), decoded.exemplars_ignored, decoded.batch.series.len()), (1, 1, 1));
+    let alone = TimeSeries { histograms: vec![integer_histogram(NOW_MS)], ..series(&[("__name__", "h")], &[]) };
+    // Labels that come in another order are normalised, and a plain series between them is not disturbed.
+    let mut unsorted = series(&[("b", "1"), ("__name__", "up")], &[(NOW_MS, 2.0)]);
+    unsorted.histograms = vec![float_histogram(NOW_MS + 5)];
+    let plain = series(&[("__name__", "plain")], &[(NOW_MS, 3.0)]);
+    let timeseries = vec![mixed, plain.clone(), alone, plain, unsorted];
+    let decoded = decoded(&WriteRequest { timeseries, metadata: vec![metadata] });
+    assert!(decoded.refused.is_empty(), "{}", decoded.refused);
+    assert_eq!((decoded.exemplars_ignored, decoded.batch.sample_count()), (1, 8));
+    let expected =
+        [vec![(NOW_MS + 1, 6.0), (NOW_MS + 2, 0.5)], vec![], vec![(NOW_MS, 6.0)], vec![], vec![(NOW_MS + 5, 0.5)]];
+    assert_eq!(histograms(&decoded), expected);
+    assert_eq!(contents(&decoded).iter().map(|(_, samples)| samples.len()).collect::<Vec<_>>(), [1, 1, 0, 1, 1]);
     assert_eq!(decoded.batch.metadata[0].entry.help, "é".repeat(512));
+}
+
+#[test]
+fn bad_histograms_are_refused_one_by_one() {
+    let mut mixed = series(&[("__name__", "h")], &[(NOW_MS, 1.0)]);
+    let wrong_total = Histogram { count: Some(Count::CountInt(7)), ..integer_histogram(NOW_MS) };
+    let old = integer_histogram(NOW_MS - 1001);
+    let new = integer_histogram(NOW_MS + FUTURE + 1);
+    let large = Histogram { positive_counts: vec![1.0; 50_000], ..float_histogram(NOW_MS) };
+    mixed.histograms = vec![wrong_total, old, integer_histogram(NOW_MS + 3), new, large];
+    let nameless =
+        TimeSeries { histograms: vec![integer_histogram(NOW_MS); 2], ..series(&[("a", "b")], &[(NOW_MS, 0.0)]) };
+    let timeseries = vec![mixed, nameless, series(&[("__name__", "up")], &[(NOW_MS, 1.0)])];
+    let decoded = decoded(&WriteRequest { timeseries, ..WriteRequest::default() });
+    assert_eq!(histograms(&decoded), [vec![(NOW_MS + 3, 6.0)], vec![]]);
+    assert_eq!((decoded.refused.count(), decoded.batch.samples.len()), (4 + 3, 2));
+    let text = decoded.refused.to_string();
+    assert!(text.contains("bad native histogram, 6 observations in buckets, but 7 in all: {__name__=\"h\"}"), "{text}");
+    assert!(text.contains("is older than the retention") && text.contains("too far in the future"), "{text}");
+}
+
+#[test]
+fn the_end_of_a_series_of_histograms_is_the_marker_of_floats() {
+    let stale = f64::from_bits(marigram_storage::model::sample::STALE_NAN_BITS);
+    let mut ended = series(&[("__name__", "h")], &[]);
+    ended.histograms =
+        vec![integer_histogram(NOW_MS), Histogram { sum: stale, timestamp: NOW_MS + 1, ..Histogram::default() }];
+    let decoded = decoded(&WriteRequest { timeseries: vec![ended], ..WriteRequest::default() });
+    assert!(decoded.refused.is_empty(), "{}", decoded.refused);
+    assert_eq!(contents(&decoded)[0].1, [(NOW_MS + 1, stale.to_bits())]);
+    assert_eq!(histograms(&decoded), [[(NOW_MS, 6.0)]]);
+}
+
+#[test]
+fn a_message_that_is_no_histogram_costs_the_request() {
+    let body = |histogram: &[u8]| {
+        let label = [&[0x0a, 13, 0x0a, 8][..], b"__name__", &[0x12, 1, b'a']].concat();
+        let series = [&label[..], &[0x22, histogram.len() as u8], histogram].concat();
+        [&[0x0a, series.len() as u8], &series[..]].concat()
+    };
+    let bounds = TimeBounds { oldest_ms: None, newest_ms: i64::MAX };
+    let decode = |body| decode_plain(TenantId::default(), body, &IngestLimits::default(), bounds);
+    assert_eq!(decode(body(&[])).unwrap().batch.histograms.len(), 1, "all fields may be left out");
+    // The sum as a varint.
+    let error = decode(body(&[0x18, 1])).unwrap_err();
+    assert!(matches!(&error, DecodeError::Malformed(text) if text.contains("message within")), "{error}");
 }
 
 #[test]
@@ -134,7 +232,9 @@ proptest! {
 fn held_bytes(decoded: &Decoded, body_bytes: usize) -> usize {
     let batch = &decoded.batch;
     let texts: usize = batch.metadata.iter().map(|m| 120 + m.family.len() + m.entry.help.len()).sum();
+    let histograms: usize = batch.histograms.iter().map(|h| size_of_val(h) + h.histogram.held_bytes()).sum();
     batch.samples.len() * 16
+        + histograms
         + batch.series.len() * size_of::<marigram_storage::write::WriteSeries>()
         + batch.arena.len()
         - body_bytes
@@ -164,6 +264,9 @@ fn dense_bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("a long name that is not UTF-8", series(&[&label(&many(&[0xff]), b"b"), &named, &[0x12, 0]])),
         ("a long value to normalise", series(&[&label(b"b", &many(b"v")), &named, &[0x12, 0]])),
         ("a long value", series(&[&named, &label(b"b", &many(b"v")), &[0x12, 0]])),
+        ("empty histograms", series(&[&named, &many(&[0x22, 0])])),
+        ("series of one empty histogram", many(&series(&[&named, &[0x22, 0]]))),
+        ("empty histograms of refused series", series(&[&many(&[0x22, 0])])),
         ("empty metadata", many(&[0x1a, 0])),
         ("metadata of short names", many(&wrap(0x1a, &wrap(0x12, b"a")))),
     ]
@@ -219,10 +322,17 @@ fn any_series() -> impl Strategy<Value = TimeSeries> {
     ];
     let times = prop_oneof![6 => Just(NOW_MS), 1 => Just(NOW_MS - 5000), 1 => Just(NOW_MS + 2 * FUTURE)];
     let samples = proptest::collection::vec((times, 0..9u8), 0..4);
-    (labels, samples, prop::bool::weighted(0.1)).prop_map(|(labels, samples, histogram)| TimeSeries {
+    let histogram = prop_oneof![
+        Just(Histogram::default()),
+        Just(Histogram { schema: 99, ..Histogram::default() }),
+        Just(integer_histogram(NOW_MS)),
+        Just(float_histogram(NOW_MS - 5000)),
+    ];
+    let histograms = prop_oneof![4 => Just(Vec::new()), 1 => proptest::collection::vec(histogram, 0..3)];
+    (labels, samples, histograms).prop_map(|(labels, samples, histograms)| TimeSeries {
         labels: labels.into_iter().map(|(name, value)| Label { name, value }).collect(),
         samples: samples.into_iter().map(|(timestamp, value)| Sample { timestamp, value: value.into() }).collect(),
-        histograms: if histogram { vec![Histogram::default()] } else { vec![] },
+        histograms,
         ..TimeSeries::default()
     })
 }
@@ -242,6 +352,7 @@ proptest! {
         let known: Vec<SeriesId> = ids.filter(|id| knows >> (id.0 as u64 % 64) & 1 == 1).collect();
         let aided = decode_knowing(&body, bounds, &limits, &known);
         prop_assert_eq!(contents(&aided), contents(&alone));
+        prop_assert_eq!(histograms(&aided), histograms(&alone));
         prop_assert_eq!(&aided.refused, &alone.refused);
         for series in aided.batch.series.iter().filter(|series| series.hint != NO_HINT) {
             prop_assert_eq!(known[series.hint as usize], series.id);
@@ -255,7 +366,7 @@ proptest! {
 #[test]
 fn refusals_are_told_in_the_order_of_the_request() {
     let mut histogram = series(&[("__name__", "h")], &[]);
-    histogram.histograms.push(Histogram::default());
+    histogram.histograms.push(Histogram { schema: 99, ..integer_histogram(NOW_MS) });
     let timeseries = vec![
         series(&[("__name__", "good")], &[(NOW_MS, 1.0)]),
         series(&[("a", "nameless")], &[(NOW_MS, 1.0)]),
@@ -264,7 +375,7 @@ fn refusals_are_told_in_the_order_of_the_request() {
         histogram,
     ];
     let text = decoded(&WriteRequest { timeseries, ..WriteRequest::default() }).refused.to_string();
-    let places: Vec<_> = ["no metric name", "older", "more than once", "histograms"].map(|t| text.find(t)).into();
+    let places: Vec<_> = ["no metric name", "older", "more than once", "native histogram"].map(|t| text.find(t)).into();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
 }
 

@@ -9,6 +9,7 @@ use marigram_proto::cluster::AppendPiece;
 use marigram_storage::context::Context;
 use marigram_storage::disk::RealDisk;
 use marigram_storage::env::{Env, ManualClock, OsRandom};
+use marigram_storage::model::histogram::{Buckets, Histogram, HistogramSample};
 use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::member::{Member, MemberList};
@@ -183,6 +184,44 @@ fn a_node_takes_writes_once_a_confirmed_list_names_it() {
     assert_eq!(handshake.members, Some(list(2, &[&own])));
     assert_eq!(again.read(), written(&whole));
     again.server.shutdown();
+}
+
+#[test]
+fn histograms_travel_to_the_node_and_back() {
+    let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+    let node = start(&runtime, dir.path(), "a", "127.0.0.1:0");
+    let disk_id = node.enlist().disk_id;
+    let mut whole = batch(&[("plain", vec![sample(0)]), ("mixed", vec![sample(0)]), ("alone", vec![])]);
+    for i in 1..40 {
+        let positive = Buckets::from_ascending([(0, i as f64), (5, 2.0)]);
+        let histogram = Histogram { count: i as f64 + 2.0, positive, ..Histogram::default() };
+        whole.histograms.push(HistogramSample { timestamp_ms: START_MS - i, histogram: Arc::new(histogram) });
+    }
+    whole.series[1].histograms = 0..10;
+    whole.series[2].histograms = 10..39;
+    assert_eq!(node.append(disk_id, CLUSTER, all(&whole, false)).unwrap().unknown.len(), 3);
+    assert_eq!(node.append(disk_id, CLUSTER, all(&whole, true)).unwrap().unknown, []);
+    let (_, mut stream) = node.select(&node.context(1 << 30)).unwrap();
+    let mut decoder = SeriesDecoder::default();
+    let mut found = Vec::new();
+    while let Some(batch) = stream.next_batch().unwrap() {
+        for series in &batch.series {
+            let (times, _, histograms) = decoder.decode_both(&series.chunks, TimeRange::ALL).unwrap();
+            let told = histograms.iter().map(|h| (h.timestamp_ms, h.histogram.count)).collect::<Vec<_>>();
+            found.push((series.id, times.len(), told));
+        }
+    }
+    let mut expected: Vec<_> = whole
+        .series
+        .iter()
+        .map(|series| {
+            let own = whole.histograms_of(series).unwrap().iter().rev();
+            (series.id, series.samples.len(), own.map(|h| (h.timestamp_ms, h.histogram.count)).collect::<Vec<_>>())
+        })
+        .collect();
+    expected.sort_by_key(|(id, ..)| *id);
+    assert_eq!(found, expected);
+    node.server.shutdown();
 }
 
 #[test]

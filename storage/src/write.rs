@@ -7,6 +7,7 @@ pub use arena::{Arena, ArenaPool};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::model::histogram::HistogramSample;
 use crate::model::labels::SeriesId;
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
@@ -25,6 +26,8 @@ pub struct WriteBatch {
     pub series: Vec<WriteSeries>,
     /// The samples of all series, in any order of time.
     pub samples: Vec<Sample>,
+    /// The histograms of all series, in any order of time.
+    pub histograms: Vec<HistogramSample>,
     /// Metadata of metric families.
     pub metadata: Vec<FamilyMetadata>,
 }
@@ -37,7 +40,8 @@ impl WriteBatch {
     pub fn check(&self) -> Result<()> {
         for series in &self.series {
             let labels = self.arena.get(series.labels.clone());
-            let (Some(labels), Some(_)) = (labels, self.samples.get(series.samples.clone())) else {
+            let samples = self.samples.get(series.samples.clone()).zip(self.histograms_of(series));
+            let (Some(labels), Some(_)) = (labels, samples) else {
                 return Err(Error::BadInput(
                     "a series of the write claims bytes or samples that it does not hold".into(),
                 ));
@@ -49,10 +53,23 @@ impl WriteBatch {
         }
         Ok(())
     }
+
+    /// The histograms of one of the series; `None` if it claims more than there are.
+    pub fn histograms_of(&self, series: &WriteSeries) -> Option<&[HistogramSample]> {
+        self.histograms.get(series.histograms.start as usize..series.histograms.end as usize)
+    }
+
+    /// How many samples of either kind there are.
+    pub fn sample_count(&self) -> usize {
+        self.samples.len() + self.histograms.len()
+    }
 }
 
 /// The [`WriteSeries::hint`] of a series that the store was not asked for, or does not know.
 pub const NO_HINT: u32 = u32::MAX;
+
+// A request has thousands of them.
+const _: () = assert!(size_of::<WriteSeries>() == 64);
 
 /// One series of a [`WriteBatch`].
 #[derive(Debug, Clone)]
@@ -63,6 +80,8 @@ pub struct WriteSeries {
     pub labels: Range<usize>,
     /// Which of the samples are its own.
     pub samples: Range<usize>,
+    /// Which of the histograms are its own.
+    pub histograms: Range<u32>,
     /// Where the store found the series when [`Db::recognise`](crate::db::Db::recognise) was asked; [`NO_HINT`]: it did not.
     ///
     /// A hint may be out of date by the time it is used, so the store compares the id that it finds there. The label bytes
@@ -72,9 +91,15 @@ pub struct WriteSeries {
 }
 
 impl WriteSeries {
-    /// A series that the store has not been asked for.
+    /// A series of floats that the store has not been asked for.
     pub fn new(id: SeriesId, labels: Range<usize>, samples: Range<usize>) -> Self {
-        WriteSeries { id, labels, samples, hint: NO_HINT }
+        WriteSeries { id, labels, samples, histograms: 0..0, hint: NO_HINT }
+    }
+
+    /// The same series with histograms, too.
+    #[must_use]
+    pub fn with_histograms(self, histograms: Range<u32>) -> Self {
+        WriteSeries { histograms, ..self }
     }
 }
 

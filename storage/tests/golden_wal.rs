@@ -12,7 +12,7 @@ use marigram_storage::env::ManualClock;
 use marigram_storage::model::sample::STALE_NAN_BITS;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::write::{FamilyMetadata, MetadataEntry, MetadataKind};
-use support::store::{Contents, batch, contents, open};
+use support::store::{Contents, add_histogram, batch, contents, histogram, histograms, open};
 
 const NOW_MS: i64 = 1_700_006_400_000;
 
@@ -25,6 +25,12 @@ fn write(db: &Db) {
     db.append(second).unwrap();
     for (time, values) in changes() {
         db.append(batch("c", &[("x", time, values[0]), ("z", time, values[1])])).unwrap();
+    }
+    for seed in 0..3 {
+        let mut batch = batch("d", &[("x", NOW_MS, 7.0)]);
+        add_histogram(&mut batch, "x", NOW_MS + 1 + seed, histogram(seed));
+        add_histogram(&mut batch, "h", i64::MIN + seed, histogram(10 + seed));
+        db.append(batch).unwrap();
     }
 }
 
@@ -50,7 +56,7 @@ fn logs_of_all_versions_load() {
         copy_log(&dir.path().join("wal"), &PathBuf::from(golden).join("wal"));
         return;
     }
-    for version in ["v1", "v2"] {
+    for version in ["v1", "v2", "v3"] {
         let dir = tempfile::tempdir().unwrap();
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
         copy_log(&golden.join("wal"), &dir.path().join("wal"));
@@ -71,6 +77,14 @@ fn read(db: &Db, clock: &Arc<ManualClock>, version: &str) {
         |(time, [x, z]): (i64, [f64; 2])| [(("x".into(), time), x.to_bits()), (("z".into(), time), z.to_bits())];
     let c: Contents = if version == "v1" { Contents::new() } else { changes().flat_map(of_changes).collect() };
     assert_eq!(contents(db, "c", clock, TimeRange::ALL).unwrap(), c);
+    let expected = (0..3)
+        .flat_map(|seed| [(("x".to_owned(), NOW_MS + 1 + seed), seed), (("h".to_owned(), i64::MIN + seed), 10 + seed)]);
+    let expected: Vec<_> = if version < "v3" { Vec::new() } else { expected.collect() };
+    let found = histograms(db, "d", clock, TimeRange::ALL).unwrap();
+    assert_eq!(found.len(), expected.len());
+    for (key, seed) in expected {
+        assert!(found[&key].join_order(&histogram(seed)).is_eq(), "{key:?}");
+    }
     let metadata = db.metadata(&batch("b", &[]).tenant);
     assert_eq!((metadata["up"][0].help.as_str(), metadata["up"][0].kind), ("é", MetadataKind::Gauge));
     assert!(db.damage().is_empty());

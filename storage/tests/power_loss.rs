@@ -16,11 +16,11 @@ use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::{TimeRange, WINDOW_MS};
 use marigram_storage::select::{SelectRequest, SeriesDecoder};
 use support::sim_disk::{Lcg, SimDisk};
-use support::store::{batch, series};
+use support::store::{add_histogram, batch, histogram, series};
 
 const START_MS: i64 = 1_700_006_400_000;
 
-/// Samples by tenant, series and timestamp.
+/// Samples by tenant, series and timestamp: bits of a float, or of a histogram's sum, all inverted.
 type Contents = BTreeMap<(String, String, i64), u64>;
 
 struct World {
@@ -51,9 +51,14 @@ fn contents(db: &Db, clock: &Arc<ManualClock>) -> marigram_storage::Result<Conte
         let mut stream = db.select(&context, request)?;
         while let Some(batch) = stream.next_batch()? {
             for series in batch.series {
-                let (times, values) = decoder.decode(&series.chunks, TimeRange::ALL)?;
+                let (times, values, histograms) = decoder.decode_both(&series.chunks, TimeRange::ALL)?;
                 for (time, value) in times.iter().zip(values) {
                     found.insert((tenant.to_owned(), series.labels.to_string(), *time), value.to_bits());
+                }
+                for sample in histograms {
+                    let sum = sample.histogram.sum;
+                    assert!(sample.histogram.join_order(&histogram(sum as i64)).is_eq(), "{:?}", sample.histogram);
+                    found.insert((tenant.to_owned(), series.labels.to_string(), sample.timestamp_ms), !sum.to_bits());
                 }
             }
         }
@@ -79,9 +84,16 @@ fn work(world: &World, sent: &mut Contents, acknowledged: &mut Contents) -> mari
             let entries = samples.iter().map(|(instance, time, value)| {
                 ((tenant.to_owned(), series(instance).to_string(), *time), value.to_bits())
             });
-            let entries: Vec<_> = entries.collect();
+            let mut entries: Vec<_> = entries.collect();
+            let mut batch = batch(tenant, &samples);
+            // One among the floats of its series, one alone, one late.
+            for (instance, time) in [(&*instance, now_ms + 1), ("host-h", now_ms), ("host-h", late_ms)] {
+                add_histogram(&mut batch, instance, time, histogram(value as i64));
+                let key = (tenant.to_owned(), series(instance).to_string(), time);
+                entries.push((key, !value.to_bits()));
+            }
             sent.extend(entries.iter().cloned());
-            db.append(batch(tenant, &samples))?;
+            db.append(batch)?;
             acknowledged.extend(entries);
             match round {
                 3 => db.maintain()?,

@@ -5,18 +5,22 @@
 //! 3. Of several, all are decoded within the range (never beyond, so that it does not matter where chunks are cut) and
 //!    stitched ([`super::stitch`]). Where one replica gives everything, its chunks pass untouched, too; else the samples that
 //!    were taken are encoded anew.
+//! 4. Histograms take their places among the floats: the count stands for a histogram, so that it rises as a counter does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use marigram_storage::Result;
-use marigram_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkBuilder};
+use marigram_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkBuilder, Effort, HISTOGRAMS_MAX, encode_histograms};
 use marigram_storage::context::Context;
+use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::sample::is_stale;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{
-    BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesDecoder, SeriesStream,
+    BATCH_TARGET_BYTES, DecodedSeries, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesDecoder,
+    SeriesStream,
 };
 use marigram_storage::write::MetadataEntry;
 
@@ -48,8 +52,7 @@ impl Source for Deduplicated {
     fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
         let range = request.range;
         let request = SelectRequest { drop_labels: &self.replica_labels, ..request };
-        let feed = Feed::new(self.source.select(context, request)?);
-        Ok(Box::new(Stitched { context: context.clone(), range, feed, ahead: None, decoders: Vec::new(), over: false }))
+        Ok(stitched(context, range, self.source.select(context, request)?))
     }
 
     fn series(
@@ -90,6 +93,12 @@ impl Source for Deduplicated {
     fn metadata(&self, context: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>> {
         self.source.metadata(context)
     }
+}
+
+/// The series of a stream, the replicas of each in one.
+pub(super) fn stitched(context: &Context, range: TimeRange, stream: Box<dyn SeriesStream>) -> Box<dyn SeriesStream> {
+    let (context, feed) = (context.clone(), Feed::new(stream));
+    Box::new(Stitched { context, range, feed, ahead: None, decoders: Vec::new(), over: false })
 }
 
 struct Stitched {
@@ -164,20 +173,33 @@ impl Stitched {
 
     fn stitched(&mut self, mut pieces: Vec<Piece>) -> Result<Piece> {
         self.decoders.resize_with(pieces.len().max(self.decoders.len()), SeriesDecoder::default);
-        let mut replicas = Vec::with_capacity(pieces.len());
+        let mut all = Vec::with_capacity(pieces.len());
         let mut decoded = self.context.reserve(0)?;
         for (decoder, piece) in self.decoders.iter_mut().zip(&pieces) {
-            let (times, values) = decoder.decode(&piece.series.chunks, self.range)?;
-            decoded.absorb(self.context.reserve((COLUMN_BYTES_PER_SAMPLE * times.len()) as u64)?);
-            replicas.push(Replica { times, values });
+            let series = decoder.decode_both(&piece.series.chunks, self.range)?;
+            let histograms = series.2.iter().map(|sample| sample.histogram.held_bytes()).sum::<usize>();
+            let columns = COLUMN_BYTES_PER_SAMPLE * (series.0.len() + 2 * series.2.len());
+            decoded.absorb(self.context.reserve((columns + histograms) as u64)?);
+            all.push(series);
         }
+        // Copies only where there are histograms.
+        let lines: Vec<Option<Line>> = all.iter().map(in_line).collect();
+        let replicas: Vec<Replica<'_>> = all
+            .iter()
+            .zip(&lines)
+            .map(|(&(times, values, _), line)| match line {
+                Some((times, values)) => Replica { times, values },
+                None => Replica { times, values },
+            })
+            .collect();
         let runs = stitch(&replicas);
         if let [Run { replica, samples }] = &runs[..]
             && replicas.get(*replica).is_some_and(|all| all.times.len() == samples.len())
         {
             return Ok(pieces.swap_remove(*replica));
         }
-        let chunks = encoded(&replicas, &runs);
+        let histograms: Vec<&[HistogramSample]> = all.iter().map(|(_, _, histograms)| *histograms).collect();
+        let chunks = encoded(&replicas, &histograms, &runs);
         let Piece { series, .. } = pieces.swap_remove(0);
         let series = SelectedSeries { chunks, ..series };
         let reservation = self.context.reserve(series.held_bytes() as u64)?;
@@ -185,13 +207,54 @@ impl Stitched {
     }
 }
 
-fn encoded(replicas: &[Replica<'_>], runs: &[Run]) -> Vec<EncodedChunk> {
+/// Timestamps and values.
+type Line = (Vec<i64>, Vec<f64>);
+
+/// The floats of a replica with the counts of its histograms in their places, if it has histograms.
+fn in_line(&(times, values, histograms): &DecodedSeries<'_>) -> Option<Line> {
+    if histograms.is_empty() {
+        return None;
+    }
+    // No histogram marks the end of a series, whatever its count.
+    let count = |count: f64| if is_stale(count) { 0.0 } else { count };
+    let mut floats = times.iter().copied().zip(values.iter().copied()).peekable();
+    let mut line: Line = (Vec::new(), Vec::new());
+    for sample in histograms {
+        while let Some((time, value)) = floats.next_if(|(time, _)| *time < sample.timestamp_ms) {
+            line.0.push(time);
+            line.1.push(value);
+        }
+        line.0.push(sample.timestamp_ms);
+        line.1.push(count(sample.histogram.count));
+    }
+    for (time, value) in floats {
+        line.0.push(time);
+        line.1.push(value);
+    }
+    Some(line)
+}
+
+fn encoded(replicas: &[Replica<'_>], histograms: &[&[HistogramSample]], runs: &[Run]) -> Vec<EncodedChunk> {
     let mut chunks = Vec::new();
     let mut builder = ChunkBuilder::default();
+    let mut taken: Vec<HistogramSample> = Vec::new();
     for run in runs {
         let Some(Replica { times, values }) = replicas.get(run.replica) else { continue };
+        let mut own = histograms.get(run.replica).copied().unwrap_or_default();
         let samples = run.samples.clone();
         for (&time_ms, &value) in times[samples.clone()].iter().zip(&values[samples]) {
+            if let Some((first, _)) = own.split_first()
+                && first.timestamp_ms < time_ms
+            {
+                own = &own[own.partition_point(|sample| sample.timestamp_ms < time_ms)..];
+            }
+            if let Some((sample, rest)) = own.split_first()
+                && sample.timestamp_ms == time_ms
+            {
+                taken.push(sample.clone());
+                own = rest;
+                continue;
+            }
             builder.push(time_ms, value);
             if builder.len() == CHUNK_SAMPLES_MAX {
                 chunks.push(chunk(&std::mem::take(&mut builder)));
@@ -201,7 +264,23 @@ fn encoded(replicas: &[Replica<'_>], runs: &[Run]) -> Vec<EncodedChunk> {
     if !builder.is_empty() {
         chunks.push(chunk(&builder));
     }
+    if !taken.is_empty() {
+        chunks.extend(taken.chunks(HISTOGRAMS_MAX).filter_map(histogram_chunk));
+        chunks.sort_by_key(|chunk| chunk.min_ms);
+    }
     chunks
+}
+
+fn histogram_chunk(samples: &[HistogramSample]) -> Option<EncodedChunk> {
+    let (first, last) = samples.first().zip(samples.last())?;
+    let mut bytes = Vec::new();
+    encode_histograms(samples, Effort::Sealed, &mut bytes);
+    Some(EncodedChunk {
+        min_ms: first.timestamp_ms,
+        max_ms: last.timestamp_ms,
+        times: Default::default(),
+        bytes: bytes.into(),
+    })
 }
 
 fn chunk(builder: &ChunkBuilder) -> EncodedChunk {

@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
+use marigram_storage::Result;
+use marigram_storage::chunk::{Effort, encode_histograms};
 use marigram_storage::context::Context;
 use marigram_storage::env::ManualClock;
+use marigram_storage::model::histogram::{Buckets, Histogram, HistogramSample, ResetHint};
+use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
 use marigram_storage::model::time::TimeRange;
-use marigram_storage::select::{SelectRequest, SelectedSeries, SeriesDecoder};
+use marigram_storage::select::{EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesDecoder, SeriesStream};
 use proptest::prelude::*;
 
 use super::Deduplicated;
@@ -174,4 +178,61 @@ proptest! {
         prop_assert_eq!(got(cuts.0, cuts.1), got(cuts.2, cuts.3));
         prop_assert_eq!(context.budget_left(), all);
     }
+}
+
+/// Histograms of one replica at the given times, their counts the seconds.
+fn histogram_chunk(times: &[i64]) -> EncodedChunk {
+    let of = |time: &i64| {
+        let count = (*time / 1000) as f64;
+        let positive = Buckets::from_ascending([(0, count)]);
+        let histogram = Histogram { is_integer: true, count, sum: *time as f64, positive, ..Histogram::default() };
+        HistogramSample { timestamp_ms: *time, histogram: Arc::new(histogram) }
+    };
+    let samples: Vec<HistogramSample> = times.iter().map(of).collect();
+    let mut bytes = Vec::new();
+    encode_histograms(&samples, Effort::Sealed, &mut bytes);
+    EncodedChunk { min_ms: times[0], max_ms: times[times.len() - 1], times: Default::default(), bytes: bytes.into() }
+}
+
+/// Yields series as they are.
+struct Given(Vec<SelectedSeries>);
+
+impl SeriesStream for Given {
+    fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
+        let series = std::mem::take(&mut self.0);
+        Ok((!series.is_empty()).then(|| SeriesBatch { series, reservation: context().reserve(0).unwrap() }))
+    }
+}
+
+#[test]
+fn histograms_are_stitched_like_floats() {
+    let steady: Vec<i64> = (0..60).map(|i| i * 15_000).collect();
+    let gappy: Vec<i64> = steady.iter().copied().filter(|t| !(300_000..=600_000).contains(t)).collect();
+    let later: Vec<i64> = steady.iter().map(|t| t + 7000).collect();
+    let labels = Labels::from_pairs([("__name__", "h")]);
+    let replica = |name: &str, times: &[i64]| SelectedSeries {
+        id: labels.id(),
+        labels: labels.clone(),
+        replica: Labels::from_pairs([("replica", name)]),
+        chunks: vec![histogram_chunk(times)],
+    };
+    let stitched = |a: &[i64]| {
+        let given = Given(vec![replica("a", a), replica("b", &later)]);
+        let range = TimeRange::ALL;
+        let mut stream = super::dedup::stitched(&context(), range, Box::new(given));
+        let batch = stream.next_batch().unwrap().unwrap();
+        assert!(batch.series.len() == 1 && stream.next_batch().unwrap().is_none());
+        let mut decoder = SeriesDecoder::default();
+        let (times, _, histograms) = decoder.decode_both(&batch.series[0].chunks, range).unwrap();
+        assert!(times.is_empty());
+        let told = |sample: &HistogramSample| (sample.timestamp_ms, sample.histogram.sum, sample.histogram.hint);
+        histograms.iter().map(told).collect::<Vec<_>>()
+    };
+    let whole: Vec<i64> = stitched(&steady).iter().map(|(time, ..)| *time).collect();
+    assert_eq!(whole, steady, "the first replica, as long as it is there");
+    let found = stitched(&gappy);
+    let expected = gappy.iter().filter(|t| **t < 300_000).chain(later.iter().filter(|t| **t > 285_000));
+    assert_eq!(found.iter().map(|(time, ..)| *time).collect::<Vec<_>>(), expected.copied().collect::<Vec<_>>());
+    assert!(found.iter().all(|(time, sum, _)| *sum == *time as f64));
+    assert!(found.iter().skip(1).all(|(_, _, hint)| *hint == ResetHint::NotReset), "no false reset: {found:?}");
 }

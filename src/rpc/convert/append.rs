@@ -3,11 +3,14 @@
 //! 1. [`pieces`] takes the chosen series of a batch and fills pieces of at most 1 MiB, column by column. A series
 //!    whose samples do not fit into what is left of a piece goes on in the next one, its labels repeated: each piece
 //!    stands for itself.
+//!    Histograms travel as small chunks.
 //! 2. [`Assembler`] checks each piece as it arrives and gathers them into batches for the store.
 
 use bytes::{Bytes, BytesMut};
 use marigram_proto::cluster as proto;
 use marigram_storage::Error;
+use marigram_storage::chunk::{Effort, decode_histograms, encode_histograms};
+use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::{METRIC_NAME, SeriesId};
 use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
@@ -24,6 +27,13 @@ const SERIES_OVERHEAD_BYTES: usize = ID_BYTES + 5 + 5;
 const METADATA_OVERHEAD_BYTES: usize = 32;
 /// The bits of a value; its timestamp comes on top.
 const VALUE_BYTES: usize = 8;
+
+/// Histograms of one chunk: the largest there are fit into a piece.
+const HISTOGRAMS_PER_CHUNK: usize = 4;
+/// Tag and length of a chunk of histograms, and its count.
+const CHUNK_OVERHEAD_BYTES: usize = 16;
+/// What the histograms of a piece may take in memory: equal buckets cost next to nothing on the wire.
+const HISTOGRAM_BYTES_MAX: usize = 16 << 20;
 
 /// A series of a batch that is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +71,8 @@ pub fn pieces<'a>(
             true => batch.arena.get(series.labels.clone()).unwrap_or_default(),
             false => &[],
         };
-        filler.series(series.id, labels, batch.samples.get(series.samples.clone()).unwrap_or_default())?;
+        let samples = batch.samples.get(series.samples.clone()).unwrap_or_default();
+        filler.series(series.id, labels, samples, batch.histograms_of(series).unwrap_or_default())?;
     }
     for family in metadata {
         filler.metadata(family)?;
@@ -79,10 +90,18 @@ struct Filler {
     metadata: Vec<proto::FamilyMetadata>,
     last_ms: i64,
     bytes: usize,
+    /// What the histograms of the piece take in memory.
+    histogram_bytes: usize,
 }
 
 impl Filler {
-    fn series(&mut self, id: SeriesId, labels: &[u8], mut samples: &[Sample]) -> Result<(), Error> {
+    fn series(
+        &mut self,
+        id: SeriesId,
+        labels: &[u8],
+        mut samples: &[Sample],
+        histograms: &[HistogramSample],
+    ) -> Result<(), Error> {
         self.begin_series(id, labels)?;
         let mut count = 0;
         while let Some((sample, rest)) = samples.split_first() {
@@ -90,6 +109,7 @@ impl Filler {
             let needed = VALUE_BYTES + zigzag_len(delta_ms);
             if self.bytes + needed > PIECE_BYTES_MAX && count > 0 {
                 self.columns.sample_counts.push(std::mem::take(&mut count));
+                self.end_series(0);
                 self.flush();
                 self.begin_series(id, labels)?;
                 continue;
@@ -102,6 +122,51 @@ impl Filler {
             samples = rest;
         }
         self.columns.sample_counts.push(count);
+        if histograms.is_empty() {
+            self.end_series(0);
+            return Ok(());
+        }
+        self.histograms(id, labels, histograms)
+    }
+
+    /// The number of chunks of histograms of the series that was begun last.
+    fn end_series(&mut self, chunks: u32) {
+        let counts = &mut self.columns.histogram_chunk_counts;
+        if chunks > 0 || !counts.is_empty() {
+            // Those before it have none if nothing was said.
+            counts.resize(self.columns.sample_counts.len(), 0);
+            if let Some(count) = counts.last_mut() {
+                *count = chunks;
+            }
+        }
+    }
+
+    /// Adds histograms, in any order of time, to the series that was begun.
+    fn histograms(&mut self, id: SeriesId, labels: &[u8], histograms: &[HistogramSample]) -> Result<(), Error> {
+        let mut sorted: Vec<HistogramSample> = histograms.to_vec();
+        sorted.sort_by_key(|sample| sample.timestamp_ms);
+        let mut chunks = 0;
+        // Two of one time are not for one chunk; the store joins them.
+        for run in sorted.chunk_by(|a, b| a.timestamp_ms < b.timestamp_ms) {
+            for samples in run.chunks(HISTOGRAMS_PER_CHUNK) {
+                let mut chunk = Vec::new();
+                encode_histograms(samples, Effort::Sealed, &mut chunk);
+                let held: usize = samples.iter().map(|sample| sample.histogram.held_bytes()).sum();
+                let needed = chunk.len() + CHUNK_OVERHEAD_BYTES;
+                let full = self.bytes + needed > PIECE_BYTES_MAX || self.histogram_bytes + held > HISTOGRAM_BYTES_MAX;
+                if full && self.bytes > PIECE_OVERHEAD_BYTES + SERIES_OVERHEAD_BYTES + labels.len() {
+                    self.end_series(std::mem::take(&mut chunks));
+                    self.flush();
+                    self.begin_series(id, labels)?;
+                    self.columns.sample_counts.push(0);
+                }
+                self.columns.histogram_chunks.push(chunk.into());
+                self.bytes += needed;
+                self.histogram_bytes += held;
+                chunks += 1;
+            }
+        }
+        self.end_series(chunks);
         Ok(())
     }
 
@@ -138,6 +203,7 @@ impl Filler {
     fn flush(&mut self) {
         self.bytes = 0;
         self.last_ms = 0;
+        self.histogram_bytes = 0;
         let (ids, labels) = (self.ids.split().freeze(), self.labels.split().freeze());
         let columns = proto::SeriesColumns { ids, labels, ..std::mem::take(&mut self.columns) };
         let metadata = std::mem::take(&mut self.metadata);
@@ -206,12 +272,13 @@ pub fn decode_header(header: &proto::AppendHeader) -> Result<AppendHeader, Malfo
 #[derive(Debug)]
 pub struct Assembler {
     batch: WriteBatch,
+    histogram_bytes: usize,
 }
 
 impl Assembler {
     /// For the samples of this tenant.
     pub fn new(tenant: TenantId) -> Self {
-        Assembler { batch: WriteBatch { tenant, ..WriteBatch::default() } }
+        Assembler { batch: WriteBatch { tenant, ..WriteBatch::default() }, histogram_bytes: 0 }
     }
 
     /// Adds a piece.
@@ -220,7 +287,7 @@ impl Assembler {
     /// One that no sender makes; what was gathered is then of no use.
     pub fn push(&mut self, piece: proto::AppendPiece) -> Result<(), Malformed> {
         if let Some(columns) = &piece.series {
-            push_columns(&mut self.batch, columns)?;
+            self.histogram_bytes += push_columns(&mut self.batch, columns)?;
         }
         for metadata in piece.metadata {
             self.batch.metadata.push(decode_metadata(metadata)?);
@@ -235,6 +302,7 @@ impl Assembler {
         self.batch.arena.len()
             + self.batch.series.len() * size_of::<WriteSeries>()
             + self.batch.samples.len() * size_of::<Sample>()
+            + self.histogram_bytes
             + metadata
     }
 
@@ -245,23 +313,28 @@ impl Assembler {
 
     /// What was gathered so far.
     pub fn take(&mut self) -> WriteBatch {
+        self.histogram_bytes = 0;
         let next = WriteBatch { tenant: self.batch.tenant.clone(), ..WriteBatch::default() };
         std::mem::replace(&mut self.batch, next)
     }
 }
 
-fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Result<(), Malformed> {
+/// Adds a piece's series to the batch; answers what its histograms take in memory.
+fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Result<usize, Malformed> {
     let count = columns.ids.len() / ID_BYTES;
+    let chunk_counts = &columns.histogram_chunk_counts;
     if !columns.ids.len().is_multiple_of(ID_BYTES)
         || columns.labels_lengths.len() != count
         || columns.sample_counts.len() != count
         || columns.time_deltas_ms.len() != columns.value_bits.len()
+        || (!chunk_counts.is_empty() && chunk_counts.len() != count)
     {
         return Err(Malformed::new("the columns of a write differ in length"));
     }
     let sum = |lengths: &[u32]| lengths.iter().map(|n| u64::from(*n)).sum::<u64>();
     if sum(&columns.labels_lengths) != columns.labels.len() as u64
         || sum(&columns.sample_counts) != columns.value_bits.len() as u64
+        || sum(chunk_counts) != columns.histogram_chunks.len() as u64
     {
         return Err(Malformed::new("the lengths in a write do not add up"));
     }
@@ -274,8 +347,10 @@ fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Resul
     let first_label = batch.arena.len();
     batch.arena.extend_from_slice(&columns.labels);
     let (mut labels_at, mut samples_at) = (first_label, first_sample);
-    let lengths = columns.labels_lengths.iter().zip(&columns.sample_counts);
-    for (id_bytes, (labels, samples)) in columns.ids.chunks_exact(ID_BYTES).zip(lengths) {
+    let mut chunks = Chunks { left: &columns.histogram_chunks, held_bytes: 0 };
+    let chunk_counts = chunk_counts.iter().copied().chain(std::iter::repeat(0));
+    let lengths = columns.labels_lengths.iter().zip(&columns.sample_counts).zip(chunk_counts);
+    for (id_bytes, ((labels, samples), chunk_count)) in columns.ids.chunks_exact(ID_BYTES).zip(lengths) {
         let id = SeriesId(id(id_bytes, "a series id")?);
         let labels = labels_at..labels_at + *labels as usize;
         let samples = samples_at..samples_at + *samples as usize;
@@ -286,9 +361,39 @@ fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Resul
                 return Err(Malformed::new("a series has no metric name"));
             }
         }
-        batch.series.push(WriteSeries::new(id, labels, samples));
+        let from = batch.histograms.len() as u32;
+        chunks.take(chunk_count as usize, &mut batch.histograms)?;
+        let histograms = from..batch.histograms.len() as u32;
+        batch.series.push(WriteSeries::new(id, labels, samples).with_histograms(histograms));
     }
-    Ok(())
+    Ok(chunks.held_bytes)
+}
+
+/// Chunks of histograms that are not decoded yet.
+struct Chunks<'a> {
+    left: &'a [Bytes],
+    /// What the others take in memory.
+    held_bytes: usize,
+}
+
+impl Chunks<'_> {
+    fn take(&mut self, count: usize, histograms: &mut Vec<HistogramSample>) -> Result<(), Malformed> {
+        let Some((chunks, left)) = self.left.split_at_checked(count) else {
+            return Err(Malformed::new("the lengths in a write do not add up"));
+        };
+        self.left = left;
+        for chunk in chunks {
+            let from = histograms.len();
+            decode_histograms(chunk, histograms).map_err(|error| Malformed(error.to_string()))?;
+            let new = histograms.get(from..).unwrap_or_default();
+            self.held_bytes += new.iter().map(|sample| sample.histogram.held_bytes()).sum::<usize>();
+            // A chunk more than the sender takes at most.
+            if self.held_bytes > 2 * HISTOGRAM_BYTES_MAX {
+                return Err(Malformed::new("a piece of a write has too many buckets"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a node answers to a write.

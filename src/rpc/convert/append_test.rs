@@ -1,13 +1,16 @@
 //! A batch, its pieces, and the batch again.
 
+use std::sync::Arc;
+
+use marigram_storage::model::histogram::{Buckets, Histogram};
 use marigram_storage::model::labels::Labels;
 use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
 
-/// A series, its labels, and the times and bits of its samples.
-type Said = (SeriesId, Vec<u8>, Vec<(i64, u64)>);
+/// A series, its labels, the times and bits of its samples, and its histograms.
+type Said = (SeriesId, Vec<u8>, Vec<(i64, u64)>, Vec<HistogramSample>);
 
 /// What a batch says, whatever its memory looks like: samples of one series in their order.
 fn said(batches: &[WriteBatch]) -> Vec<Said> {
@@ -16,10 +19,14 @@ fn said(batches: &[WriteBatch]) -> Vec<Said> {
         for series in &batch.series {
             let labels = batch.arena[series.labels.clone()].to_vec();
             let samples = batch.samples[series.samples.clone()].iter().map(|s| (s.timestamp_ms, s.value.to_bits()));
+            let histograms = batch.histograms_of(series).unwrap().iter().cloned();
             match said.last_mut() {
                 // A series that went on in the next piece.
-                Some(last) if last.0 == series.id && last.1 == labels => last.2.extend(samples),
-                _ => said.push((series.id, labels, samples.collect())),
+                Some(last) if last.0 == series.id && last.1 == labels => {
+                    last.2.extend(samples);
+                    last.3.extend(histograms);
+                }
+                _ => said.push((series.id, labels, samples.collect(), histograms.collect())),
             }
         }
     }
@@ -69,7 +76,9 @@ proptest! {
         let chosen = (0..series.len()).map(|index| ChosenSeries { index, with_labels: with_labels(index) });
         let arrived = said(&travelled(pieces(&whole, chosen, []).unwrap()));
         let expected: Vec<_> = said(&[whole]).into_iter().enumerate()
-            .map(|(index, (id, labels, samples))| (id, if with_labels(index) { labels } else { Vec::new() }, samples))
+            .map(|(index, (id, labels, samples, histograms))| {
+                (id, if with_labels(index) { labels } else { Vec::new() }, samples, histograms)
+            })
             .collect();
         prop_assert_eq!(arrived, expected);
     }
@@ -83,6 +92,7 @@ proptest! {
                     for series in &batch.series {
                         prop_assert!(batch.arena.get(series.labels.clone()).is_some());
                         prop_assert!(batch.samples.get(series.samples.clone()).is_some());
+                        prop_assert!(batch.histograms_of(series).is_some());
                     }
                 }
             }
@@ -100,6 +110,28 @@ fn large_batches_and_large_series_are_split() {
     let pieces = pieces(&whole, chosen, []).unwrap();
     assert!(pieces.len() > 4, "{} pieces", pieces.len());
     assert_eq!(said(&travelled(pieces)), said(&[whole]));
+}
+
+#[test]
+fn histograms_travel_in_as_many_pieces_as_it_takes() {
+    let large = |time: i64| {
+        let counts = (0..3000).map(|i| (i, ((time + 1) * i64::from(i) * 104_729 % 60_013) as f64));
+        let histogram = Histogram { positive: Buckets::from_ascending(counts), ..Histogram::default() };
+        HistogramSample { timestamp_ms: time, histogram: Arc::new(histogram) }
+    };
+    let names = ["a", "b", "c", "d"].map(|name| (name.to_owned(), vec![(1, 1)]));
+    let mut whole = batch(&names, Vec::new());
+    whole.histograms = (0..300).map(large).collect();
+    // One time twice.
+    whole.histograms.push(large(299));
+    whole.series[1] = whole.series[1].clone().with_histograms(0..200);
+    whole.series[2] = whole.series[2].clone().with_histograms(200..301);
+    let chosen = (0..4).map(|index| ChosenSeries { index, with_labels: index != 1 });
+    let pieces = pieces(&whole, chosen, []).unwrap();
+    assert!(pieces.len() > 2, "{} pieces", pieces.len());
+    let mut expected = said(&[whole]);
+    expected[1].1.clear();
+    assert_eq!(said(&travelled(pieces)), expected);
 }
 
 #[test]
@@ -130,7 +162,10 @@ fn columns_that_do_not_add_up_are_refused() {
     let whole = batch(&[("a".into(), vec![(1, 1), (2, 2)]), ("b".into(), vec![(3, 3)])], Vec::new());
     let chosen = (0..2).map(|index| ChosenSeries { index, with_labels: true });
     let good = pieces(&whole, chosen, []).unwrap().remove(0);
-    let spoilt: [fn(&mut proto::SeriesColumns); 9] = [
+    let spoilt: [fn(&mut proto::SeriesColumns); 12] = [
+        |columns| columns.histogram_chunk_counts = vec![0],
+        |columns| columns.histogram_chunk_counts = vec![0, 1],
+        |columns| columns.histogram_chunks.push(vec![5].into()),
         |columns| columns.ids.truncate(31),
         |columns| columns.ids.truncate(16),
         |columns| columns.sample_counts.truncate(1),

@@ -18,11 +18,14 @@ use super::{
     CHUNKS_FILE, CHUNKS_MAGIC, CHUNKS_VERSION, COLUMN_SAMPLES_MAX_IN_BLOCK, INDEX_FILE, META_FILE, block_dir,
     unfinished_dir,
 };
-use crate::chunk::{COLUMN_SAMPLES_MAX, Effort, ValueEncoder, encode_chunk, encode_values_chunk};
+use crate::chunk::{
+    COLUMN_SAMPLES_MAX, Effort, HISTOGRAMS_MAX, ValueEncoder, encode_chunk, encode_histograms, encode_values_chunk,
+};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::format::binary::{header, seal};
 use crate::index::{IndexBuilder, TenantBuilder};
+use crate::model::histogram::HistogramSample;
 use crate::model::labels::Labels;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
@@ -118,30 +121,46 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// Adds a series of the current tenant, with its samples in strictly ascending order of time. Series come in
-    /// ascending order of their labels.
+    /// Adds a series of floats of the current tenant; see [`BlockWriter::add_series_of_both`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_series(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<()> {
+        self.add_series_of_both(labels, times, values, &[])
+    }
+
+    /// Adds a series of the current tenant, with its floats and its histograms, each in strictly ascending order of time, none
+    /// at the time of another. Series come in ascending order of their labels.
     ///
     /// # Errors
     /// [`Error::BadInput`] if an order does not hold, there is no sample, or no tenant was begun; the disk's.
-    pub fn add_series(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<()> {
-        self.check(labels, times, values)?;
-        let columns = times.chunks(COLUMN_SAMPLES_MAX_IN_BLOCK).zip(values.chunks(COLUMN_SAMPLES_MAX_IN_BLOCK));
-        for (times, values) in columns {
-            self.write_chunk(times, values)?;
+    pub fn add_series_of_both(
+        &mut self,
+        labels: &Labels,
+        times: &[i64],
+        values: &[f64],
+        histograms: &[HistogramSample],
+    ) -> Result<()> {
+        self.check(labels, times, values, histograms)?;
+        match histograms.is_empty() {
+            true => self.write_floats(times, values)?,
+            false => self.write_in_turn(times, values, histograms)?,
         }
         if let Some((_, builder)) = &mut self.tenant {
             builder.add(labels)?;
         }
-        for time in [times.first(), times.last()].into_iter().flatten() {
-            self.range = self.range.including(*time);
+        let edges = [times.first(), times.last()].into_iter().flatten().copied();
+        let histogram_edges = [histograms.first(), histograms.last()].into_iter().flatten();
+        for time in edges.chain(histogram_edges.map(|sample| sample.timestamp_ms)) {
+            self.range = self.range.including(time);
         }
         self.series += 1;
-        self.samples += times.len() as u64;
+        self.samples += (times.len() + histograms.len()) as u64;
         self.last_labels = Some(labels.clone());
         Ok(())
     }
 
-    fn check(&self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<()> {
+    fn check(&self, labels: &Labels, times: &[i64], values: &[f64], histograms: &[HistogramSample]) -> Result<()> {
         let refuse = |why: &str| Err(Error::BadInput(format!("series {labels} of a block {why}")));
         if self.tenant.is_none() {
             return refuse("has no tenant");
@@ -149,11 +168,62 @@ impl BlockWriter {
         if self.last_labels.as_ref().is_some_and(|before| before >= labels) {
             return refuse("comes out of order");
         }
-        if times.is_empty() || times.len() != values.len() {
+        if (times.is_empty() && histograms.is_empty()) || times.len() != values.len() {
             return refuse("has no samples, or not as many values as timestamps");
         }
-        if !times.is_sorted_by(|a, b| a < b) {
+        let ascend = histograms.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms);
+        if !times.is_sorted_by(|a, b| a < b) || !ascend {
             return refuse("has timestamps out of order");
+        }
+        Ok(())
+    }
+
+    fn write_floats(&mut self, times: &[i64], values: &[f64]) -> Result<()> {
+        let columns = times.chunks(COLUMN_SAMPLES_MAX_IN_BLOCK).zip(values.chunks(COLUMN_SAMPLES_MAX_IN_BLOCK));
+        for (times, values) in columns {
+            self.write_chunk(times, values)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the chunks of a series in order of time, and so that none begins before another ends: the index relies on it.
+    fn write_in_turn(&mut self, times: &[i64], values: &[f64], histograms: &[HistogramSample]) -> Result<()> {
+        let (mut times, mut values, mut histograms) = (times, values, histograms);
+        while !times.is_empty() || !histograms.is_empty() {
+            let next_ms = histograms.first().map_or(i64::MAX, |sample| sample.timestamp_ms);
+            let floats = match histograms.is_empty() {
+                true => times.len(),
+                false => times.partition_point(|time| *time < next_ms),
+            };
+            let (now, later) = times.split_at(floats);
+            let (now_values, later_values) = values.split_at(floats.min(values.len()));
+            self.write_floats(now, now_values)?;
+            (times, values) = (later, later_values);
+            let before_float = match times.first() {
+                Some(next_ms) => histograms.partition_point(|sample| sample.timestamp_ms < *next_ms),
+                None => histograms.len(),
+            };
+            if floats == 0 && before_float == 0 {
+                return Err(Error::BadInput("a series of a block has two samples at one time".into()));
+            }
+            let (now, later) = histograms.split_at(before_float);
+            for samples in now.chunks(HISTOGRAMS_MAX) {
+                self.write_histograms(samples)?;
+            }
+            histograms = later;
+        }
+        Ok(())
+    }
+
+    fn write_histograms(&mut self, samples: &[HistogramSample]) -> Result<()> {
+        let (Some((_, builder)), Some(first), Some(last)) = (&mut self.tenant, samples.first(), samples.last()) else {
+            return Ok(());
+        };
+        self.encoded.clear();
+        encode_histograms(samples, self.effort, &mut self.encoded);
+        if builder.add_chunk(0, (first.timestamp_ms, last.timestamp_ms), &self.encoded)? {
+            seal(&mut self.encoded);
+            self.chunks.put(&self.encoded)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod bits;
 mod builder;
 mod column;
+mod histogram;
 pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
@@ -10,9 +11,13 @@ mod xor;
 
 pub use builder::ChunkBuilder;
 pub use column::values::{Effort, ValueEncoder};
+pub use histogram::HISTOGRAMS_MAX;
+#[cfg(test)]
+pub(crate) use histogram::tests as histogram_tests;
 
 use crate::error::{Error, Result};
 use crate::format::varint::{push_uvarint, take_uvarint};
+use crate::model::histogram::HistogramSample;
 
 /// A chunk in the head is cut when it holds this many samples.
 pub const CHUNK_SAMPLES_MAX: usize = 128;
@@ -27,6 +32,8 @@ const KIND_STREAM: u8 = 2;
 const KIND_FLOAT_COLUMNS: u8 = 3;
 /// Kind tag of a chunk of floats that holds a values column only.
 pub(crate) const KIND_FLOAT_VALUES: u8 = 4;
+/// Kind tag of a chunk of histograms, which holds its timestamps.
+const KIND_HISTOGRAMS: u8 = 5;
 
 /// Appends a times column: 1 to [`COLUMN_SAMPLES_MAX`] timestamps (ms), strictly ascending.
 pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
@@ -69,7 +76,27 @@ pub fn encode_values_chunk(encoder: &mut ValueEncoder, values: &[f64], effort: E
     encoder.encode(values, effort, out);
 }
 
-/// Appends the samples of an encoded chunk to the two columns; timestamps are strictly ascending.
+/// Whether a chunk holds histograms: [`decode_histograms`] takes its bytes, and [`decode`] does not.
+#[inline]
+pub fn is_histograms(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&KIND_HISTOGRAMS)
+}
+
+/// Appends a chunk of 1 to [`HISTOGRAMS_MAX`] histograms in strictly ascending order of time, each of which passes
+/// [`crate::model::histogram::Histogram::check_layout`].
+pub fn encode_histograms(samples: &[HistogramSample], effort: Effort, out: &mut Vec<u8>) {
+    histogram::encode(samples, effort, out);
+}
+
+/// Appends the samples of a chunk of histograms; timestamps are strictly ascending, reset hints are as they were written.
+///
+/// # Errors
+/// [`Error::Corrupt`] on bytes that [`encode_histograms`] does not make; `samples` may then hold a part.
+pub fn decode_histograms(bytes: &[u8], samples: &mut Vec<HistogramSample>) -> Result<()> {
+    histogram::decode(bytes, samples).ok_or_else(|| Error::corrupt("chunk of histograms", "its bytes do not decode"))
+}
+
+/// Appends the samples of an encoded chunk of floats to the two columns; timestamps are strictly ascending.
 ///
 /// `times_column` is the chunk's times column where it does not hold its own, otherwise it is not looked at.
 ///

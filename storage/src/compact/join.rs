@@ -19,6 +19,8 @@ use crate::block::{Block, BlockMeta, BlockSeriesRef, BlockWriter, SeriesCursor, 
 use crate::chunk::Effort;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::model::histogram::HistogramSample;
+use crate::model::joined::join_kinds;
 use crate::model::labels::Labels;
 use crate::model::sample::join_columns;
 use crate::model::tenant::TenantId;
@@ -88,7 +90,8 @@ fn join_tenant(
             let same = heads.peek().is_some_and(|Reverse((other, ..))| *other == labels);
             next = if same { heads.pop().map(|Reverse((_, input, series))| (input, series)) } else { None };
         }
-        writer.add_series(&labels, &columns.times, &columns.values)?;
+        columns.end();
+        writer.add_series_of_both(&labels, &columns.times, &columns.values, &columns.histograms)?;
     }
     Ok(())
 }
@@ -109,6 +112,7 @@ struct Columns {
     decoder: SeriesDecoder,
     times: Vec<i64>,
     values: Vec<f64>,
+    histograms: Vec<HistogramSample>,
     joined_times: Vec<i64>,
     joined_values: Vec<f64>,
 }
@@ -117,11 +121,20 @@ impl Columns {
     fn clear(&mut self) {
         self.times.clear();
         self.values.clear();
+        self.histograms.clear();
+    }
+
+    /// Joins floats with histograms, once all inputs are in.
+    fn end(&mut self) {
+        if !self.histograms.is_empty() {
+            join_kinds(&mut self.times, &mut self.values, &mut self.histograms);
+        }
     }
 
     fn join(&mut self, cursor: &mut SeriesCursor<'_>) -> Result<()> {
         let chunks = cursor.chunks(TimeRange::ALL)?;
-        let (times, values) = self.decoder.decode(&chunks, TimeRange::ALL)?;
+        let (times, values, histograms) = self.decoder.decode_both(&chunks, TimeRange::ALL)?;
+        self.histograms.extend_from_slice(histograms);
         if self.times.is_empty() {
             self.times.extend_from_slice(times);
             self.values.extend_from_slice(values);

@@ -2,7 +2,8 @@
 //!
 //! 1. All series are looked up by their ids, under one read lock. Those that are not known are registered together, under one
 //!    write lock, if their labels came along; else they are noted as unknown, and their samples are left out.
-//! 2. The samples of each series are cut into [`Run`]s that go to one partition each. Mostly that is one run per series.
+//! 2. The samples of each series are cut into [`Run`]s that go to one partition each. Mostly that is one run per series. Histograms have
+//!    runs of their own.
 //! 3. The leader encodes runs as records of the WAL ([`Prepared::encode`]); once those are durable, [`Prepared::apply`] gives
 //!    them to the partitions.
 //!
@@ -14,6 +15,7 @@ use std::sync::atomic::Ordering;
 use super::Db;
 use crate::error::{Error, Result};
 use crate::head::{Partition, PartitionId, TenantHead, partition_kind};
+use crate::model::histogram::HistogramSample;
 use crate::model::labels::{Labels, SeriesId, check_canonical};
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
@@ -37,6 +39,8 @@ pub(super) struct Prepared {
     batch: WriteBatch,
     head: Arc<TenantHead>,
     runs: Vec<Run>,
+    /// Runs of the batch's histograms.
+    histogram_runs: Vec<Run>,
     partitions: Vec<Arc<Partition>>,
     unknown: Vec<SeriesId>,
 }
@@ -44,8 +48,12 @@ pub(super) struct Prepared {
 impl Db {
     /// Finds numbers and partitions for a batch.
     pub(super) fn prepare(&self, batch: WriteBatch) -> Result<Prepared> {
-        if u32::try_from(batch.samples.len().max(batch.series.len())).is_err() {
+        if u32::try_from(batch.sample_count().max(batch.series.len())).is_err() {
             return Err(Error::BadInput("a write of more than four billion samples".into()));
+        }
+        for sample in &batch.histograms {
+            // What the log and the chunks could not hold.
+            sample.histogram.check_layout().map_err(|error| Error::BadInput(format!("a bad histogram: {error}")))?;
         }
         let head = self
             .head
@@ -57,7 +65,11 @@ impl Db {
         unknown.dedup();
         let mut partitions = Vec::new();
         let runs = self.cut(&batch, &found, &mut partitions)?;
-        Ok(Prepared { batch, head, runs, partitions, unknown })
+        let histogram_runs = match batch.histograms.is_empty() {
+            true => Vec::new(),
+            false => self.cut_histograms(&batch, &found, &mut partitions)?,
+        };
+        Ok(Prepared { batch, head, runs, histogram_runs, partitions, unknown })
     }
 
     fn look_up(&self, head: &TenantHead, series: &[WriteSeries]) -> Vec<Option<u32>> {
@@ -140,6 +152,32 @@ impl Db {
         Ok(runs)
     }
 
+    /// Cuts the histograms into runs.
+    fn cut_histograms(
+        &self,
+        batch: &WriteBatch,
+        found: &[Option<u32>],
+        partitions: &mut Vec<Arc<Partition>>,
+    ) -> Result<Vec<Run>> {
+        let now_ms = self.env.clock.now_ms();
+        let mut runs: Vec<Run> = Vec::new();
+        for (at, (series, dense)) in batch.series.iter().zip(found).enumerate() {
+            let Some(dense) = *dense else { continue };
+            let Some(histograms) = batch.histograms_of(series) else {
+                return Err(Error::BadInput("a series of the write claims histograms that it does not hold".into()));
+            };
+            let first = runs.len();
+            for (from, sample) in (series.histograms.start..).zip(histograms) {
+                let partition = self.partition_for(sample.timestamp_ms, partitions, now_ms);
+                match runs.get_mut(first..).and_then(<[Run]>::last_mut) {
+                    Some(run) if run.partition == partition => run.to = from + 1,
+                    _ => runs.push(Run { dense, series: at as u32, from, to: from + 1, partition }),
+                }
+            }
+        }
+        Ok(runs)
+    }
+
     fn partition_for(&self, timestamp_ms: i64, partitions: &mut Vec<Arc<Partition>>, now_ms: i64) -> u8 {
         let kind = partition_kind(timestamp_ms, now_ms);
         if let Some(at) = partitions.iter().position(|p| p.kind() == kind) {
@@ -160,7 +198,14 @@ impl Prepared {
         for (at, partition) in self.partitions.iter().enumerate() {
             let runs = self.runs.iter().filter(move |run| usize::from(run.partition) == at);
             let series = runs.clone().map(|run| (run.dense, self.samples_of(run)));
-            records.samples(tenant.as_str(), partition.id(), partition.kind(), runs.count(), series, last);
+            let count = runs.count();
+            if count > 0 {
+                records.samples(tenant.as_str(), partition.id(), partition.kind(), count, series, last);
+            }
+            if !self.histogram_runs.is_empty() {
+                let series = self.histograms_for(at);
+                records.histograms(tenant.as_str(), partition.id(), partition.kind(), series);
+            }
         }
         for metadata in &self.batch.metadata {
             if !self.head.knows_metadata(metadata) {
@@ -174,6 +219,9 @@ impl Prepared {
         for (at, partition) in self.partitions.iter().enumerate() {
             let runs = self.runs.iter().filter(move |run| usize::from(run.partition) == at);
             partition.append(&self.batch.tenant, runs.map(|run| (run.dense, self.samples_of(run))), now_ms);
+            if !self.histogram_runs.is_empty() {
+                partition.append_histograms(&self.batch.tenant, self.histograms_for(at), now_ms, (0, 1));
+            }
         }
         for metadata in &self.batch.metadata {
             self.head.add_metadata(metadata);
@@ -194,6 +242,12 @@ impl Prepared {
         }
     }
 
+    /// The histograms that go to the partition at a place, by the numbers of their series.
+    fn histograms_for(&self, partition: usize) -> impl Iterator<Item = (u32, &[HistogramSample])> + Clone {
+        let runs = self.histogram_runs.iter().filter(move |run| usize::from(run.partition) == partition);
+        runs.map(|run| (run.dense, self.batch.histograms.get(run.from as usize..run.to as usize).unwrap_or_default()))
+    }
+
     fn samples_of(&self, run: &Run) -> &[Sample] {
         self.batch.samples.get(run.from as usize..run.to as usize).unwrap_or_default()
     }
@@ -204,8 +258,8 @@ impl Prepared {
     }
 
     /// Which series go where.
-    pub(super) fn runs(&self) -> &[Run] {
-        &self.runs
+    pub(super) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().chain(&self.histogram_runs)
     }
 
     /// The partitions that take samples.
@@ -215,7 +269,7 @@ impl Prepared {
 
     /// How many samples the batch has.
     pub(super) fn samples(&self) -> usize {
-        self.batch.samples.len()
+        self.batch.sample_count()
     }
 
     /// Series that the head does not know and that came without labels, ascending: their samples are not stored.

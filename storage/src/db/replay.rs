@@ -19,12 +19,11 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::head::{Head, Partition, PartitionId, PartitionKind, SpillDir};
 use crate::model::labels::{SeriesId, check_canonical};
-use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::rooms::Rooms;
 use crate::wal::frame::{FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use crate::wal::record::{LastValues, Record, RecordReader, SampleColumns, SeriesNames};
+use crate::wal::record::{HistogramColumns, LastValues, Record, RecordReader, SampleColumns, SeriesNames};
 use crate::wal::scan::Segment;
 
 /// Most threads that add samples.
@@ -46,6 +45,7 @@ struct Job {
     tenant: TenantId,
     partition: Arc<Partition>,
     columns: SampleColumns,
+    histograms: HistogramColumns,
 }
 
 /// Adds to `head` what the segments hold and no block does.
@@ -97,7 +97,13 @@ pub(super) fn replay(
 
 fn add_all(jobs: &Receiver<Arc<Job>>, now_ms: i64, share: (usize, usize)) {
     for job in jobs {
-        job.partition.append_share(&job.tenant, job.columns.series(), now_ms, share);
+        let Job { tenant, partition, columns, histograms } = &*job;
+        if !columns.references.is_empty() {
+            partition.append_share(tenant, columns.series(), now_ms, share);
+        }
+        if !histograms.references.is_empty() {
+            partition.append_histograms(tenant, histograms.series(), now_ms, share);
+        }
     }
 }
 
@@ -147,8 +153,15 @@ impl Replay<'_> {
                 if self.sealed.contains(&partition) {
                     return Ok(());
                 }
-                self.lost(&lost);
-                self.samples(segment, tenant, (partition, kind), columns);
+                self.lost(lost.iter().map(|sample| sample.timestamp_ms));
+                self.samples(segment, tenant, (partition, kind), columns, HistogramColumns::default());
+                Ok(())
+            }
+            Record::Histograms { tenant: name, partition, kind, histograms } => {
+                let tenant = tenant(name)?;
+                if !self.sealed.contains(&partition) {
+                    self.samples(segment, tenant, (partition, kind), SampleColumns::default(), histograms);
+                }
                 Ok(())
             }
             Record::Metadata { tenant: name, metadata } => {
@@ -187,6 +200,7 @@ impl Replay<'_> {
         tenant: TenantId,
         (id, kind): (PartitionId, PartitionKind),
         mut columns: SampleColumns,
+        mut histograms: HistogramColumns,
     ) {
         let (head, spill, now_ms) = (self.head, self.spill, self.now_ms);
         let make = || head.add_partition(Partition::new(id, kind, now_ms, spill));
@@ -194,15 +208,16 @@ impl Replay<'_> {
         self.replayed.partitions_of.entry(segment).or_default().insert(id);
         let references = self.references.get(&tenant);
         let mut orphans = false;
-        for reference in &mut columns.references {
+        for reference in columns.references.iter_mut().chain(&mut histograms.references) {
             let dense = references.map_or(0, |references| references.get(*reference));
             orphans |= dense == 0;
             *reference = dense.wrapping_sub(1);
         }
         if orphans {
             columns = self.without_orphans(&columns);
+            histograms = self.without_orphaned_histograms(&histograms);
         }
-        let job = Arc::new(Job { tenant, partition, columns });
+        let job = Arc::new(Job { tenant, partition, columns, histograms });
         for output in &self.outputs {
             // Fails only when the other side has panicked, which the scope passes on.
             let _ = output.send(Arc::clone(&job));
@@ -214,7 +229,7 @@ impl Replay<'_> {
         let mut kept = SampleColumns::default();
         for (dense, samples) in columns.series() {
             if dense == u32::MAX {
-                self.lost(samples);
+                self.lost(samples.iter().map(|sample| sample.timestamp_ms));
             } else {
                 kept.references.push(dense);
                 kept.samples.extend_from_slice(samples);
@@ -224,10 +239,23 @@ impl Replay<'_> {
         kept
     }
 
+    #[cold]
+    fn without_orphaned_histograms(&mut self, columns: &HistogramColumns) -> HistogramColumns {
+        let mut kept = HistogramColumns::default();
+        for (dense, samples) in columns.series() {
+            match dense {
+                u32::MAX => self.lost(samples.iter().map(|sample| sample.timestamp_ms)),
+                dense => kept.push(dense, samples),
+            }
+        }
+        kept
+    }
+
     /// Notes samples that cannot be had: their series are not named, or their values are changes of what is missing.
-    fn lost(&mut self, samples: &[Sample]) {
-        self.replayed.orphans += samples.len() as u64;
-        let range = &mut self.replayed.orphan_range;
-        *range = samples.iter().fold(*range, |range, sample| range.including(sample.timestamp_ms));
+    fn lost(&mut self, times_ms: impl Iterator<Item = i64>) {
+        for time_ms in times_ms {
+            self.replayed.orphans += 1;
+            self.replayed.orphan_range = self.replayed.orphan_range.including(time_ms);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::series::{Bytes, SeriesState, first_chunk_samples};
 use super::slab::Slabs;
 use super::spill::{Spill, SpillDir};
 use super::table::{PAGE, SeriesTable};
+use crate::model::histogram::HistogramSample;
 use crate::model::sample::Sample;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
@@ -102,14 +103,28 @@ impl TenantPart {
 impl Shard {
     #[inline]
     fn push(&mut self, dense: u32, samples: &[Sample]) {
+        let (series, bytes) = self.series(dense);
+        for sample in samples {
+            series.push(*sample, first_chunk_samples(dense), bytes);
+        }
+    }
+
+    fn push_histograms(&mut self, dense: u32, samples: &[HistogramSample]) {
+        let (series, bytes) = self.series(dense);
+        for sample in samples {
+            series.push_histogram(sample, bytes);
+        }
+    }
+
+    /// A series, made if it is not here, and where its bytes are.
+    #[inline]
+    fn series(&mut self, dense: u32) -> (&mut SeriesState, &mut Bytes) {
         let (_, page, place) = place_of(dense);
         let (series, made) = self.series.get_or_insert(page, place);
         if made {
             self.ids.insert(dense);
         }
-        for sample in samples {
-            series.push(*sample, first_chunk_samples(dense), &mut self.bytes);
-        }
+        (series, &mut self.bytes)
     }
 
     fn get(&self, dense: u32) -> Option<&SeriesState> {
@@ -191,7 +206,31 @@ impl Partition {
         tenant: &TenantId,
         series: impl Iterator<Item = (u32, &'a [Sample])>,
         now_ms: i64,
+        share: (usize, usize),
+    ) {
+        self.append_with(tenant, series, now_ms, share, |sample| sample.timestamp_ms, Shard::push);
+    }
+
+    /// Adds the histograms of those series that lie in a share of the shards.
+    pub fn append_histograms<'a>(
+        &self,
+        tenant: &TenantId,
+        series: impl Iterator<Item = (u32, &'a [HistogramSample])>,
+        now_ms: i64,
+        share: (usize, usize),
+    ) {
+        self.append_with(tenant, series, now_ms, share, |sample| sample.timestamp_ms, Shard::push_histograms);
+    }
+
+    #[inline]
+    fn append_with<'a, T: 'a>(
+        &self,
+        tenant: &TenantId,
+        series: impl Iterator<Item = (u32, &'a [T])>,
+        now_ms: i64,
         (number, shares): (usize, usize),
+        time_ms: impl Fn(&T) -> i64,
+        push: impl Fn(&mut Shard, u32, &[T]),
     ) {
         let part = self.part_or_insert(tenant);
         let mut bounds = TimeRange::EMPTY;
@@ -212,9 +251,9 @@ impl Partition {
             };
             count += samples.len() as u64;
             for sample in samples {
-                bounds = bounds.including(sample.timestamp_ms);
+                bounds = bounds.including(time_ms(sample));
             }
-            shard.push(dense, samples);
+            push(shard, dense, samples);
         });
         drop(held);
         if !bounds.is_empty() {

@@ -6,14 +6,17 @@
 //!    length: series that began together would otherwise all be full at the same moment.
 //! 3. A sample out of order goes to a list beside; a full list is sorted and becomes a chunk of its own. So it costs one
 //!    append and its share of a sort, however old it is.
+//! 4. Histograms go to a list of their own, which becomes a chunk of histograms when it is full.
 //!
 //! Chunks may overlap; the reader joins them.
 
 use super::slab::{BUFFER_BYTES_MAX, BufferRef, Slabs};
 use super::spill::{Spill, SpillRef};
-use crate::chunk::CHUNK_SAMPLES_MAX;
 use crate::chunk::stream::{self, StreamTimes, VALUE_BYTES_MAX, ValueState};
+use crate::chunk::{CHUNK_SAMPLES_MAX, Effort, encode_histograms};
 use crate::format::varint::{push_uvarint, zigzag};
+use crate::model::histogram::HistogramSample;
+use crate::model::joined::join_histograms;
 use crate::model::sample::{Sample, join_in_place};
 use crate::model::time::TimeRange;
 use crate::select::EncodedChunk;
@@ -22,6 +25,9 @@ const _: () = assert!(CHUNK_SAMPLES_MAX <= u8::MAX as usize && CHUNK_SAMPLES_MAX
 const _: () = assert!(size_of::<SeriesState>() == 64);
 /// Below, a chunk costs more than it holds.
 const FIRST_CHUNK_SAMPLES_MIN: u8 = 32;
+/// Histograms of a series that are not encoded yet: each takes some hundred bytes so, and a tenth of that in a chunk.
+const HISTOGRAMS_OPEN_MAX: usize = 16;
+const _: () = assert!(HISTOGRAMS_OPEN_MAX <= crate::chunk::HISTOGRAMS_MAX);
 
 /// A series. Its bytes lie in the slabs and the spill of its shard.
 #[derive(Debug)]
@@ -47,6 +53,8 @@ struct More {
     steps: Vec<u8>,
     last_step_ms: i64,
     unordered: Vec<Sample>,
+    /// In any order of time.
+    histograms: Vec<HistogramSample>,
 }
 
 /// How the timestamps of the open chunk began.
@@ -164,6 +172,24 @@ impl SeriesState {
         self.newest = bytes.spill.push(self.newest, range, &bytes.scratch);
     }
 
+    /// Takes a histogram, in whatever order.
+    #[cold]
+    pub(super) fn push_histogram(&mut self, sample: &HistogramSample, bytes: &mut Bytes) {
+        let histograms = &mut self.more.get_or_insert_default().histograms;
+        // What is sent again.
+        if histograms.last() == Some(sample) {
+            return;
+        }
+        histograms.push(sample.clone());
+        if histograms.len() < HISTOGRAMS_OPEN_MAX {
+            return;
+        }
+        bytes.scratch.clear();
+        let range = encode_open_histograms(histograms, &mut bytes.scratch);
+        *histograms = Vec::new();
+        self.newest = bytes.spill.push(self.newest, range, &bytes.scratch);
+    }
+
     fn close(&mut self, bytes: &mut Bytes) {
         let Bytes { slabs, spill, scratch } = bytes;
         scratch.clear();
@@ -175,6 +201,7 @@ impl SeriesState {
         self.values = self.values.next_chunk();
         if let Some(more) = &self.more
             && more.unordered.is_empty()
+            && more.histograms.is_empty()
         {
             self.more = None;
         }
@@ -211,6 +238,18 @@ impl SeriesState {
                 out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
             }
         }
+        let mut histograms = self.histograms().to_vec();
+        if !histograms.is_empty() {
+            let mut chunk = Vec::new();
+            let (min_ms, max_ms) = encode_open_histograms(&mut histograms, &mut chunk);
+            if overlaps(min_ms, max_ms) {
+                out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
+            }
+        }
+    }
+
+    fn histograms(&self) -> &[HistogramSample] {
+        self.more.as_ref().map_or(&[], |more| &more.histograms)
     }
 
     fn unordered(&self) -> &[Sample] {
@@ -227,8 +266,18 @@ impl SeriesState {
                 !found
             });
         }
-        found || self.unordered().iter().any(|sample| range.contains(sample.timestamp_ms))
+        found
+            || self.unordered().iter().any(|sample| range.contains(sample.timestamp_ms))
+            || self.histograms().iter().any(|sample| range.contains(sample.timestamp_ms))
     }
+}
+
+/// Joins histograms and encodes them, at least one and at most [`HISTOGRAMS_OPEN_MAX`]; answers the first and last timestamp.
+fn encode_open_histograms(histograms: &mut Vec<HistogramSample>, out: &mut Vec<u8>) -> (i64, i64) {
+    join_histograms(histograms);
+    encode_histograms(histograms, Effort::Sealed, out);
+    let edges = histograms.first().zip(histograms.last());
+    edges.map_or((0, 0), |(first, last)| (first.timestamp_ms, last.timestamp_ms))
 }
 
 /// Encodes samples in strictly ascending order of time, at least one; answers the first and last timestamp.

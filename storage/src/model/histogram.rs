@@ -71,6 +71,19 @@ impl Buckets {
         indexes.zip(self.counts.iter().copied())
     }
 
+    /// How many buckets spans have; `None` where spans overlap or indexes have no `i32`.
+    pub fn spanned(spans: &[BucketSpan]) -> Option<usize> {
+        let (mut end, mut buckets) = (0i32, 0usize);
+        for (at, span) in spans.iter().enumerate() {
+            if at > 0 && span.offset < 0 {
+                return None;
+            }
+            end = end.checked_add(span.offset)?.checked_add(i32::try_from(span.length).ok()?)?;
+            buckets = buckets.checked_add(span.length as usize)?;
+        }
+        Some(buckets)
+    }
+
     /// Buckets from (index, count), ascending by index, with as few spans as that takes.
     pub fn from_ascending(buckets: impl IntoIterator<Item = (i32, f64)>) -> Self {
         let mut made = Buckets::default();
@@ -131,7 +144,7 @@ impl fmt::Display for InvalidHistogram {
 impl std::error::Error for InvalidHistogram {}
 
 /// A histogram at a time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HistogramSample {
     /// Milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
@@ -171,20 +184,61 @@ impl Histogram {
             .then_with(|| by_parts(&self.custom_values, &other.custom_values))
     }
 
+    /// Whether the schema is one that is known.
+    pub fn has_known_schema(&self) -> bool {
+        self.has_custom_buckets() || (SCHEMA_MIN..=SCHEMA_MAX).contains(&self.schema)
+    }
+
+    /// Checks what a store has to rely on: a known schema, as many counts as buckets, not too many of them. Numbers may be any.
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    pub fn check_layout(&self) -> Result<(), InvalidHistogram> {
+        self.check_schema()?;
+        if self.custom_values.len() > BUCKETS_MAX {
+            return Err(InvalidHistogram("too many custom bounds".into()));
+        }
+        check_buckets("positive", &self.positive)?;
+        check_buckets("negative", &self.negative)
+    }
+
+    fn check_schema(&self) -> Result<(), InvalidHistogram> {
+        if self.has_known_schema() {
+            return Ok(());
+        }
+        let schema = self.schema;
+        let text = format!("schema {schema} is not one of {SCHEMA_MIN} to {SCHEMA_MAX}, nor {CUSTOM_BUCKETS_SCHEMA}");
+        Err(InvalidHistogram(text))
+    }
+
+    /// About what it takes in memory, bytes.
+    pub fn held_bytes(&self) -> usize {
+        let numbers = self.positive.counts.len() + self.negative.counts.len() + self.custom_values.len();
+        let spans = self.positive.spans.len() + self.negative.spans.len();
+        size_of::<Self>() + 2 * size_of::<usize>() + 8 * (numbers + spans)
+    }
+
+    /// Whether the counts of this one go on from those of the sample before it, and both can be compared bucket by bucket: no
+    /// count has fallen, and the layout means the same.
+    pub fn goes_on_from(&self, before: &Self) -> bool {
+        self.is_integer == before.is_integer
+            && self.schema == before.schema
+            && self.zero_threshold == before.zero_threshold
+            && same_bits(&self.custom_values, &before.custom_values)
+            && self.count >= before.count
+            && self.zero_count >= before.zero_count
+            && rise(&before.positive, &self.positive)
+            && rise(&before.negative, &self.negative)
+    }
+
     /// Checks what a sender may get wrong, as Prometheus does.
     ///
     /// # Errors
     /// Says which rule is broken.
     pub fn check(&self) -> Result<(), InvalidHistogram> {
         let invalid = |text: String| Err(InvalidHistogram(text));
-        let custom = self.has_custom_buckets();
-        if !custom && !(SCHEMA_MIN..=SCHEMA_MAX).contains(&self.schema) {
-            return invalid(format!(
-                "schema {} is not one of {SCHEMA_MIN} to {SCHEMA_MAX}, nor {CUSTOM_BUCKETS_SCHEMA}",
-                self.schema
-            ));
-        }
-        if custom {
+        self.check_schema()?;
+        if self.has_custom_buckets() {
             self.check_custom()?;
         } else if !self.custom_values.is_empty() {
             return invalid("custom bounds in a histogram with exponential buckets".into());
@@ -259,11 +313,30 @@ fn check_buckets(side: &str, buckets: &Buckets) -> Result<(), InvalidHistogram> 
     if spanned != buckets.counts.len() as u64 {
         return invalid(format!("{side} spans of {spanned} buckets, but {} counts", buckets.counts.len()));
     }
-    let end = buckets
-        .spans
-        .iter()
-        .try_fold(0i32, |at, span| at.checked_add(span.offset)?.checked_add(i32::try_from(span.length).ok()?));
-    if end.is_none() { invalid(format!("{side} bucket indexes overflow")) } else { Ok(()) }
+    match Buckets::spanned(&buckets.spans) {
+        Some(_) => Ok(()),
+        None => invalid(format!("{side} bucket indexes overflow")),
+    }
+}
+
+/// Whether floats are the same, bit for bit.
+pub(crate) fn same_bits(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Whether no bucket has fallen. One that is not there any more has fallen unless it was empty.
+fn rise(before: &Buckets, after: &Buckets) -> bool {
+    if before.spans == after.spans {
+        return before.counts.iter().zip(&after.counts).all(|(before, after)| after >= before);
+    }
+    let mut after = after.iter().peekable();
+    before.iter().all(|(index, count)| {
+        while after.next_if(|(other, _)| *other < index).is_some() {}
+        match after.next_if(|(other, _)| *other == index) {
+            Some((_, after)) => after >= count,
+            None => count == 0.0,
+        }
+    })
 }
 
 /// Bit for bit, so that NaN payloads count; the layout of spans and the hint count, too.

@@ -34,7 +34,7 @@ pub fn stale_nan() -> f64 {
 }
 
 /// The order of samples at one timestamp; the join keeps the greatest. A staleness marker is less than every
-/// float; floats compare by `total_cmp`. (Histograms, when they come, are greater than every float.)
+/// float; floats compare by `total_cmp`. A histogram is greater than every float (`joined.rs`).
 #[inline]
 pub fn join_order(a: f64, b: f64) -> Ordering {
     match (is_stale(a), is_stale(b)) {

@@ -1,4 +1,4 @@
-//! Encoded chunks to columns: decode, join where chunks overlap, clip to the range.
+//! Encoded chunks to columns of floats and a list of histograms: decode, join where chunks overlap, clip to the range.
 //!
 //! 1. Chunks come in ascending order of their first timestamp. Each is decoded behind what is there. A column of timestamps that
 //!    neighbours share is decoded once.
@@ -7,6 +7,7 @@
 //! 3. When that has moved much more than was decoded (many chunks over the same time: a shuffled sender), all chunks are
 //!    decoded one behind the other and neighbours joined in pairs, then the pairs, and so on: each sample is moved once per
 //!    doubling.
+//! 4. Chunks of histograms are decoded into a list beside, which is joined in the end ([`join_kinds`]).
 
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use super::EncodedChunk;
 use crate::chunk::{self, KIND_FLOAT_VALUES};
 use crate::error::Result;
 use crate::model::histogram::HistogramSample;
+use crate::model::joined::join_kinds;
 use crate::model::sample::join_columns;
 use crate::model::time::TimeRange;
 
@@ -21,6 +23,9 @@ use crate::model::time::TimeRange;
 const MOVES_PER_SAMPLE_MAX: usize = 8;
 /// Moves that are always free: few samples.
 const MOVES_FREE: usize = 1024;
+
+/// Timestamps and values of floats, and histograms.
+pub type DecodedSeries<'a> = (&'a [i64], &'a [f64], &'a [HistogramSample]);
 
 /// Decodes series into columns that it owns and reuses.
 #[derive(Default)]
@@ -42,8 +47,15 @@ impl SeriesDecoder {
     /// # Errors
     /// A chunk that does not decode.
     pub fn decode(&mut self, chunks: &[EncodedChunk], range: TimeRange) -> Result<(&[i64], &[f64])> {
-        self.times.clear();
-        self.values.clear();
+        self.decode_both(chunks, range).map(|(times, values, _)| (times, values))
+    }
+
+    /// As [`SeriesDecoder::decode`], and beside it what [`SeriesDecoder::histograms`] answers.
+    ///
+    /// # Errors
+    /// A chunk that does not decode.
+    pub fn decode_both(&mut self, chunks: &[EncodedChunk], range: TimeRange) -> Result<DecodedSeries<'_>> {
+        self.clear();
         let (mut decoded, mut moved) = (0, 0);
         for chunk in chunks.iter().filter(|chunk| chunk.overlaps(range)) {
             let before = self.times.len();
@@ -61,9 +73,17 @@ impl SeriesDecoder {
         Ok(self.clipped(range))
     }
 
-    /// The histograms of the series that was decoded last, within the range, ascending; no float is at the time of one.
+    /// The histograms of the series that was decoded last, within the range, ascending; no float is at the time of one. A reset hint
+    /// says that the sender called it a gauge or a reset, or that no count has fallen since the sample before it, be that within the
+    /// range or before it; otherwise it is unknown.
     pub fn histograms(&self) -> &[HistogramSample] {
         &self.histograms
+    }
+
+    fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
     }
 
     /// Decodes a chunk behind what is there.
@@ -80,6 +100,7 @@ impl SeriesDecoder {
                 self.times.extend_from_slice(&self.shared_times);
                 chunk::decode_values(values, self.shared_times.len(), &mut self.values)
             }
+            _ if chunk::is_histograms(&chunk.bytes) => chunk::decode_histograms(&chunk.bytes, &mut self.histograms),
             _ => chunk::decode(&chunk.times, &chunk.bytes, &mut self.times, &mut self.values),
         }
     }
@@ -110,9 +131,8 @@ impl SeriesDecoder {
     }
 
     #[cold]
-    fn decode_in_pairs(&mut self, chunks: &[EncodedChunk], range: TimeRange) -> Result<(&[i64], &[f64])> {
-        self.times.clear();
-        self.values.clear();
+    fn decode_in_pairs(&mut self, chunks: &[EncodedChunk], range: TimeRange) -> Result<DecodedSeries<'_>> {
+        self.clear();
         let mut ends = Vec::with_capacity(chunks.len());
         for chunk in chunks.iter().filter(|chunk| chunk.overlaps(range)) {
             self.append(chunk)?;
@@ -144,10 +164,14 @@ impl SeriesDecoder {
         Ok(self.clipped(range))
     }
 
-    fn clipped(&self, range: TimeRange) -> (&[i64], &[f64]) {
+    fn clipped(&mut self, range: TimeRange) -> DecodedSeries<'_> {
+        if !self.histograms.is_empty() {
+            join_kinds(&mut self.times, &mut self.values, &mut self.histograms);
+            self.histograms.retain(|sample| range.contains(sample.timestamp_ms));
+        }
         let from = self.times.partition_point(|&t| t < range.start_ms);
         let to = self.times.partition_point(|&t| t <= range.end_ms).max(from);
-        (&self.times[from..to], &self.values[from..to])
+        (&self.times[from..to], &self.values[from..to], &self.histograms)
     }
 }
 

@@ -3,7 +3,7 @@
 mod decode;
 mod found;
 
-pub use decode::SeriesDecoder;
+pub use decode::{DecodedSeries, SeriesDecoder};
 pub(crate) use found::Found;
 
 use std::cmp::Ordering;
@@ -30,7 +30,8 @@ pub struct EncodedChunk {
     /// The encoded timestamps, which the chunk shares with others; empty where `bytes` hold them. Chunks that share a
     /// column mostly share its memory too.
     pub times: Bytes,
-    /// The bytes that [`crate::chunk::decode`] takes.
+    /// The bytes that [`crate::chunk::decode`] takes, or [`crate::chunk::decode_histograms`] if
+    /// [`crate::chunk::is_histograms`].
     pub bytes: Bytes,
 }
 

@@ -9,8 +9,9 @@ use crate::model::time::TimeRange;
 
 /// First bytes of a segment.
 const SEGMENT_MAGIC: [u8; 4] = *b"MGWL";
-/// Version of the segment format. Version 1 had samples row by row and labels as they are; both are still read.
-const SEGMENT_VERSION: u32 = 2;
+/// Version of the segment format. Version 1 had samples row by row and labels as they are, version 2 no histograms; all are still
+/// read.
+const SEGMENT_VERSION: u32 = 3;
 /// First bytes of a frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"MGWF";
 /// Size of a segment's header.
@@ -149,6 +150,6 @@ mod tests {
     fn a_newer_segment_is_refused_and_not_taken_for_damage() {
         let mut bytes = binary::header(SEGMENT_MAGIC, SEGMENT_VERSION + 1);
         bytes.extend_from_slice(&[0; 100]);
-        assert!(matches!(SegmentHeader::decode("a", &bytes), Err(Error::UnknownVersion { version: 3, .. })));
+        assert!(matches!(SegmentHeader::decode("a", &bytes), Err(Error::UnknownVersion { version: 4, .. })));
     }
 }

@@ -9,6 +9,7 @@ use marigram_storage::context::Context;
 use marigram_storage::db::{Db, DbOptions};
 use marigram_storage::disk::{Disk, RealDisk};
 use marigram_storage::env::{Env, ManualClock, OsRandom};
+use marigram_storage::model::histogram::{Buckets, Histogram, HistogramSample};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
@@ -51,6 +52,57 @@ pub fn batch(tenant: &str, samples: &[(&str, i64, f64)]) -> WriteBatch {
         batch.series.push(WriteSeries::new(labels.id(), from..batch.arena.len(), at..at + 1));
     }
     batch
+}
+
+/// A histogram that says by its sum how it was made.
+pub fn histogram(seed: i64) -> Histogram {
+    let positive = Buckets::from_ascending((0..4).map(|i| (i * 2, (seed + i64::from(i)) as f64)));
+    Histogram {
+        is_integer: seed % 5 != 0,
+        schema: (seed % 3) as i8,
+        zero_threshold: 0.001,
+        zero_count: 1.0,
+        count: 1.0 + positive.counts.iter().sum::<f64>(),
+        sum: seed as f64,
+        positive,
+        ..Histogram::default()
+    }
+}
+
+/// Adds a histogram of an instance to a batch.
+pub fn add_histogram(batch: &mut WriteBatch, instance: &str, timestamp_ms: i64, histogram: Histogram) {
+    let labels = series(instance);
+    let from = batch.arena.len();
+    batch.arena.extend_from_slice(labels.as_bytes());
+    let at = batch.histograms.len() as u32;
+    batch.histograms.push(HistogramSample { timestamp_ms, histogram: Arc::new(histogram) });
+    let samples = batch.samples.len()..batch.samples.len();
+    let series = WriteSeries::new(labels.id(), from..batch.arena.len(), samples);
+    batch.series.push(series.with_histograms(at..at + 1));
+}
+
+/// All of a tenant's histograms in `range`, by series and timestamp, with the hints that a reader gets.
+pub fn histograms(
+    db: &Db,
+    tenant: &str,
+    clock: &Arc<ManualClock>,
+    range: TimeRange,
+) -> Result<BTreeMap<(String, i64), Histogram>> {
+    let mut found = BTreeMap::new();
+    let mut decoder = SeriesDecoder::default();
+    let request = SelectRequest { matchers: &[], range, drop_labels: &[] };
+    let mut stream = db.select(&context(tenant, clock), request)?;
+    while let Some(batch) = stream.next_batch()? {
+        for series in batch.series {
+            let (times, _, histograms) = decoder.decode_both(&series.chunks, range)?;
+            for sample in histograms {
+                assert!(times.binary_search(&sample.timestamp_ms).is_err(), "one sample at a time");
+                let instance = series.labels.get("instance").unwrap().to_owned();
+                found.insert((instance, sample.timestamp_ms), Histogram::clone(&sample.histogram));
+            }
+        }
+    }
+    Ok(found)
 }
 
 pub fn context(tenant: &str, clock: &Arc<ManualClock>) -> Context {

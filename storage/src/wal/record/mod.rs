@@ -1,10 +1,12 @@
 //! Records: what a frame holds. Each names its tenant; series are referred to by a number that is valid within the
 //! segment and tenant.
 
+mod histograms;
 mod names;
 mod samples;
 mod values;
 
+pub use histograms::HistogramColumns;
 pub use names::SeriesNames;
 pub use samples::{CodedSamples, SampleColumns};
 pub use values::LastValues;
@@ -12,6 +14,7 @@ pub use values::LastValues;
 use super::frame::FRAME_HEADER_BYTES;
 use crate::format::varint::{push_uvarint, take_uvarint, unzigzag};
 use crate::head::{PartitionId, PartitionKind};
+use crate::model::histogram::HistogramSample;
 use crate::model::sample::Sample;
 use crate::model::time::TimeRange;
 use crate::write::{FamilyMetadata, MetadataEntry, MetadataKind};
@@ -23,6 +26,8 @@ const TYPE_SAMPLES_V1: u8 = 2;
 const TYPE_METADATA: u8 = 3;
 const TYPE_NAMES: u8 = 4;
 const TYPE_SAMPLES: u8 = 5;
+/// Histograms; only in segments from version 3 on.
+const TYPE_HISTOGRAMS: u8 = 6;
 /// Window start that stands for the late partition.
 const LATE: i64 = i64::MIN;
 
@@ -58,13 +63,33 @@ impl RecordWriter {
         last: &mut LastValues,
     ) {
         self.begin(TYPE_SAMPLES, tenant);
+        self.partition(partition, kind);
+        self.range = self.range.union(samples::encode(&mut self.bytes, count, series, last));
+    }
+
+    /// Histograms that go to one partition: references and samples, in any order of time. Nothing is written if there are none.
+    pub fn histograms<'a>(
+        &mut self,
+        tenant: &str,
+        partition: PartitionId,
+        kind: PartitionKind,
+        series: impl Iterator<Item = (u32, &'a [HistogramSample])> + Clone,
+    ) {
+        if series.clone().all(|(_, samples)| samples.is_empty()) {
+            return;
+        }
+        self.begin(TYPE_HISTOGRAMS, tenant);
+        self.partition(partition, kind);
+        self.range = self.range.union(histograms::encode(&mut self.bytes, series));
+    }
+
+    fn partition(&mut self, partition: PartitionId, kind: PartitionKind) {
         self.bytes.extend_from_slice(&partition.0.to_le_bytes());
         let window = match kind {
             PartitionKind::Window { start_ms } => start_ms,
             PartitionKind::Late => LATE,
         };
         self.bytes.extend_from_slice(&window.to_le_bytes());
-        self.range = self.range.union(samples::encode(&mut self.bytes, count, series, last));
     }
 
     /// Metadata of one family.
@@ -130,6 +155,17 @@ pub enum Record<'a> {
         /// References and samples, their values still coded.
         samples: CodedSamples<'a>,
     },
+    /// Histograms of one partition.
+    Histograms {
+        /// Whose.
+        tenant: &'a str,
+        /// Which partition took them.
+        partition: PartitionId,
+        /// What that partition is for.
+        kind: PartitionKind,
+        /// References and samples.
+        histograms: HistogramColumns,
+    },
     /// Metadata of a family.
     Metadata {
         /// Whose.
@@ -169,16 +205,16 @@ impl<'a> RecordReader<'a> {
                 Some(Record::Names { tenant, names })
             }
             TYPE_SAMPLES | TYPE_SAMPLES_V1 => {
-                let partition = PartitionId(u128::from_le_bytes(*take_array::<16>(rest)?));
-                let window = match i64::from_le_bytes(*take_array::<8>(rest)?) {
-                    LATE => PartitionKind::Late,
-                    start_ms => PartitionKind::Window { start_ms },
-                };
+                let (partition, window) = take_partition(rest)?;
                 let samples = match kind {
                     TYPE_SAMPLES => samples::decode(rest)?,
                     _ => CodedSamples::plain(take_samples_v1(rest)?),
                 };
                 Some(Record::Samples { tenant, partition, kind: window, samples })
+            }
+            TYPE_HISTOGRAMS => {
+                let (partition, kind) = take_partition(rest)?;
+                Some(Record::Histograms { tenant, partition, kind, histograms: histograms::decode(rest)? })
             }
             TYPE_METADATA => {
                 let (&number, after) = rest.split_first()?;
@@ -207,6 +243,15 @@ impl<'a> Iterator for RecordReader<'a> {
         }
         Some(record.ok_or(MalformedRecord))
     }
+}
+
+fn take_partition(rest: &mut &[u8]) -> Option<(PartitionId, PartitionKind)> {
+    let partition = PartitionId(u128::from_le_bytes(*take_array::<16>(rest)?));
+    let kind = match i64::from_le_bytes(*take_array::<8>(rest)?) {
+        LATE => PartitionKind::Late,
+        start_ms => PartitionKind::Window { start_ms },
+    };
+    Some((partition, kind))
 }
 
 fn take_samples_v1(rest: &mut &[u8]) -> Option<SampleColumns> {
@@ -254,7 +299,12 @@ fn take_array<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
+
+    use crate::chunk::histogram_tests::histogram;
+    use crate::model::joined::join_histograms;
 
     #[test]
     fn records_read_back() {
@@ -315,7 +365,29 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(prop_oneof![0u8..6, any::<u8>()], 0..200)) {
+        fn any_histograms_read_back(series in proptest::collection::vec((any::<u32>(), proptest::collection::vec((any::<i64>(), histogram()), 0..4)), 1..10)) {
+            let series: Vec<(u32, Vec<HistogramSample>)> = series.into_iter().map(|(reference, samples)| {
+                let sample = |(timestamp_ms, histogram)| HistogramSample { timestamp_ms, histogram: Arc::new(histogram) };
+                (reference, samples.into_iter().map(sample).collect())
+            }).collect();
+            let mut writer = RecordWriter::default();
+            let columns = series.iter().map(|(reference, samples)| (*reference, &samples[..]));
+            writer.histograms("t", PartitionId(1), PartitionKind::Late, columns);
+            let mut expected = HistogramColumns::default();
+            for (reference, mut samples) in series {
+                join_histograms(&mut samples);
+                if !samples.is_empty() {
+                    expected.push(reference, &samples);
+                }
+            }
+            let got = RecordReader::new(writer.payload()).next().map(Result::unwrap);
+            let record = Record::Histograms { tenant: "t", partition: PartitionId(1), kind: PartitionKind::Late, histograms: expected };
+            prop_assert_eq!(got.is_none(), writer.range().is_empty());
+            prop_assert!(got.is_none_or(|got| got == record));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(prop_oneof![0u8..7, any::<u8>()], 0..200)) {
             let mut last = LastValues::default();
             for record in RecordReader::new(&bytes) {
                 if let Ok(Record::Samples { samples, .. }) = record {
