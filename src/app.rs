@@ -99,6 +99,7 @@ impl App {
         Engine::new(EngineOptions {
             lookback_ms: self.settings.query.lookback_ms,
             max_samples: self.settings.query.max_samples,
+            features: self.settings.query.features,
             ..EngineOptions::default()
         })
     }

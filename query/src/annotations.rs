@@ -3,6 +3,7 @@
 use crate::calendar;
 use crate::number;
 use crate::parse::ast::Span;
+use crate::parse::strings::quote;
 
 /// How many of each kind the API shows.
 pub const SHOWN_MAX: usize = 10;
@@ -23,14 +24,16 @@ pub struct Annotations {
 pub(crate) struct Remarks {
     warnings: Vec<(String, Span)>,
     infos: Vec<(String, Span)>,
-    not_monotonic: Option<NotMonotonic>,
+    not_monotonic: Vec<NotMonotonic>,
     dropped: (usize, usize),
 }
 
-/// What `histogram_quantile` tells about buckets whose counts went down, summed up over all series and steps.
-#[derive(Clone, Copy, Debug)]
+/// What `histogram_quantile` tells about buckets whose counts went down, summed up over all series of a metric and all steps.
+#[derive(Clone, Debug)]
 pub(crate) struct NotMonotonic {
     pub(crate) span: Span,
+    /// The metric's name, where it is still known; else empty.
+    pub(crate) metric: String,
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
     pub(crate) lowest_bucket: f64,
@@ -52,17 +55,18 @@ impl Remarks {
 
     /// Adds a correction of bucket counts to those so far.
     pub(crate) fn not_monotonic(&mut self, new: NotMonotonic) {
-        match &mut self.not_monotonic {
-            None => self.not_monotonic = Some(new),
-            Some(all) => {
-                all.first_ms = all.first_ms.min(new.first_ms);
-                all.last_ms = all.last_ms.max(new.last_ms);
-                all.lowest_bucket = all.lowest_bucket.min(new.lowest_bucket);
-                all.highest_bucket = all.highest_bucket.max(new.highest_bucket);
-                all.widest_diff = all.widest_diff.max(new.widest_diff);
-                all.samples += new.samples;
+        let Some(all) = self.not_monotonic.iter_mut().find(|known| known.metric == new.metric) else {
+            if self.not_monotonic.len() < KEPT_MAX {
+                self.not_monotonic.push(new);
             }
-        }
+            return;
+        };
+        all.first_ms = all.first_ms.min(new.first_ms);
+        all.last_ms = all.last_ms.max(new.last_ms);
+        all.lowest_bucket = all.lowest_bucket.min(new.lowest_bucket);
+        all.highest_bucket = all.highest_bucket.max(new.highest_bucket);
+        all.widest_diff = all.widest_diff.max(new.widest_diff);
+        all.samples += new.samples;
     }
 
     /// The finished list, with positions in `query`.
@@ -70,7 +74,7 @@ impl Remarks {
         let text =
             |kind: &str, (text, span): &(String, Span)| format!("PromQL {kind}: {text} ({})", position(query, *span));
         let mut infos: Vec<String> = self.infos.iter().map(|remark| text("info", remark)).collect();
-        if let Some(remark) = self.not_monotonic {
+        for remark in self.not_monotonic {
             infos.push(text("info", &(remark.to_string(), remark.span)));
         }
         Annotations {
@@ -84,11 +88,13 @@ impl Remarks {
 
 impl std::fmt::Display for NotMonotonic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let metric =
+            if self.metric.is_empty() { String::new() } else { format!(" for metric name {}", quote(&self.metric)) };
         write!(
             f,
             "input to histogram_quantile needed to be fixed for monotonicity (see \
-             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), from buckets {} to \
-             {}, with a max diff of {}, over {} samples from {} to {}",
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){metric}, from buckets \
+             {} to {}, with a max diff of {}, over {} samples from {} to {}",
             number::go_g(self.lowest_bucket),
             number::go_g(self.highest_bucket),
             number::go_g_rounded(self.widest_diff, 2),

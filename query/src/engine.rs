@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use marigram_storage::context::Context;
+use marigram_storage::model::histogram::HistogramSample;
 
 use crate::annotations::Remarks;
+use crate::deep;
 use crate::error::QueryError;
-use crate::eval::{self, Exec, Grid, SampleLimit, SeriesColumn};
-use crate::parse::{self, ast::Expr};
+use crate::eval::{self, Exec, Grid, SampleLimit};
+use crate::histogram::size_in_samples;
+use crate::parse::{self, Features, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
 use crate::source::Source;
 use crate::value::{QueryOutput, Series, Value, VectorSample};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use marigram_storage::model::labels::Labels;
 
 /// What the engine does when a query does not say.
@@ -23,12 +26,19 @@ pub struct EngineOptions {
     pub default_subquery_step_ms: i64,
     /// How many samples a query may hold at once.
     pub max_samples: usize,
+    /// Experimental parts of the language.
+    pub features: Features,
 }
 
 /// Prometheus' defaults.
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions { lookback_ms: 300_000, default_subquery_step_ms: 60_000, max_samples: 50_000_000 }
+        EngineOptions {
+            lookback_ms: 300_000,
+            default_subquery_step_ms: 60_000,
+            max_samples: 50_000_000,
+            features: Features::default(),
+        }
     }
 }
 
@@ -62,7 +72,7 @@ impl Engine {
         query: &str,
         time_ms: i64,
     ) -> Result<QueryOutput, QueryError> {
-        self.instant_expr(source, context, &parsed(query)?, query, time_ms)
+        self.instant_expr(source, context, &self.parsed(query)?, query, time_ms)
     }
 
     /// Evaluates a query from `start_ms` to `end_ms`, every `step_ms`.
@@ -78,7 +88,7 @@ impl Engine {
         end_ms: i64,
         step_ms: i64,
     ) -> Result<QueryOutput, QueryError> {
-        self.range_expr(source, context, &parsed(query)?, query, start_ms, end_ms, step_ms)
+        self.range_expr(source, context, &self.parsed(query)?, query, start_ms, end_ms, step_ms)
     }
 
     /// Evaluates a parsed query at one time; `query` is the text that its spans point into.
@@ -93,7 +103,18 @@ impl Engine {
         query: &str,
         time_ms: i64,
     ) -> Result<QueryOutput, QueryError> {
-        let node = plan::build(expr, self.build_options(time_ms, time_ms))?;
+        deep::with_room(expr.depth(), || self.evaluate_instant(source, context, expr, query, time_ms))?
+    }
+
+    fn evaluate_instant(
+        &self,
+        source: &dyn Source,
+        context: &Context,
+        expr: &Expr,
+        query: &str,
+        time_ms: i64,
+    ) -> Result<QueryOutput, QueryError> {
+        let node = plan::build(expr, self.build_options(time_ms, time_ms, 0))?;
         let exec = self.exec(source, context);
         exec.check()?;
         let grid = Grid::instant(time_ms);
@@ -124,7 +145,19 @@ impl Engine {
         if step_ms <= 0 {
             return Err(QueryError::bad_data("zero or negative query resolution step widths are not accepted"));
         }
-        let node = plan::build(expr, self.build_options(start_ms, end_ms))?;
+        let times = (start_ms, end_ms, step_ms);
+        deep::with_room(expr.depth(), || self.evaluate_range(source, context, expr, query, times))?
+    }
+
+    fn evaluate_range(
+        &self,
+        source: &dyn Source,
+        context: &Context,
+        expr: &Expr,
+        query: &str,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+    ) -> Result<QueryOutput, QueryError> {
+        let node = plan::build(expr, self.build_options(start_ms, end_ms, step_ms))?;
         let exec = self.exec(source, context);
         exec.check()?;
         let grid = Grid::range(start_ms, end_ms, step_ms);
@@ -137,6 +170,7 @@ impl Engine {
                 labels: Labels::default(),
                 times_ms: (0..grid.steps).map(|step| grid.time_ms(step)).collect(),
                 values: eval::scalar(&exec, node, grid)?.iter(grid.steps).collect(),
+                histograms: Vec::new(),
             }],
             Node::String(_) => return Err(not_for_ranges("string")),
             Node::Matrix(_) => return Err(not_for_ranges("range vector")),
@@ -144,8 +178,13 @@ impl Engine {
         Ok(QueryOutput { value: Value::Matrix(series), annotations: exec.remarks.into_inner().finish(query) })
     }
 
-    fn build_options(&self, start_ms: i64, end_ms: i64) -> BuildOptions {
-        BuildOptions { start_ms, end_ms, default_subquery_step_ms: self.options.default_subquery_step_ms }
+    fn parsed(&self, query: &str) -> Result<Expr, QueryError> {
+        parse::parse_with(query, self.options.features).map_err(|error| QueryError::bad_data(error.to_string()))
+    }
+
+    fn build_options(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> BuildOptions {
+        let default_subquery_step_ms = self.options.default_subquery_step_ms;
+        BuildOptions { start_ms, end_ms, step_ms, default_subquery_step_ms }
     }
 
     fn exec<'q>(&self, source: &'q dyn Source, context: &'q Context) -> Exec<'q> {
@@ -153,15 +192,13 @@ impl Engine {
             source,
             context,
             lookback_ms: self.options.lookback_ms,
+            delayed_name_removal: self.options.features.delayed_name_removal,
+            type_labels: self.options.features.type_and_unit_labels,
             limit: SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally())),
             remarks: Remarks::default().into(),
             kept: Default::default(),
         }
     }
-}
-
-fn parsed(query: &str) -> Result<Expr, QueryError> {
-    parse::parse(query).map_err(|error| QueryError::bad_data(error.to_string()))
 }
 
 fn not_for_ranges(kind: &str) -> QueryError {
@@ -174,14 +211,16 @@ fn instant_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<
     let mut held = exec.limit.hold(0)?;
     let mut out = Vec::new();
     let mut operator = eval::open(exec, node, grid)?;
-    while let Some(SeriesColumn { labels, column }) = operator.next()? {
-        exec.limit.hold_more(&mut held, 1)?;
+    let mut seen = HashSet::new();
+    while let Some(series) = operator.next()? {
+        let (labels, column) = (series.final_labels(), series.column);
+        if exec.delayed_name_removal && !seen.insert(labels.id()) {
+            return Err(QueryError::same_labelset());
+        }
+        let Some(value) = column.sample(0) else { continue };
+        exec.limit.hold_more(&mut held, value.histogram().map_or(1, |histogram| size_in_samples(histogram)))?;
         exec.keep_labels(&labels)?;
-        out.extend(column.samples().map(|(_, value)| VectorSample {
-            labels: labels.clone(),
-            time_ms: grid.start_ms,
-            value,
-        }));
+        out.push(VectorSample { labels, time_ms: grid.start_ms, value });
     }
     if !node.is_ordered() {
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -195,15 +234,28 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
     let mut out: Vec<Series> = Vec::new();
     let mut known: HashMap<Labels, usize> = HashMap::new();
     let mut operator = eval::open(exec, node, grid)?;
-    while let Some(SeriesColumn { labels, column }) = operator.next()? {
-        exec.limit.hold_more(&mut held, column.present.count())?;
+    while let Some(series) = operator.next()? {
+        let (labels, column) = (series.final_labels(), series.column);
+        let mut samples = column.present.count();
         let (times_ms, values) = column.samples().map(|(step, value)| (grid.time_ms(step), value)).unzip();
+        let mut histograms = Vec::new();
+        for (step, histogram) in column.histograms() {
+            samples += size_in_samples(histogram);
+            let histogram = Arc::clone(histogram);
+            histograms.push(HistogramSample { timestamp_ms: grid.time_ms(step), histogram });
+        }
+        exec.limit.hold_more(&mut held, samples)?;
         match known.get(&labels).and_then(|&at| out.get_mut(at)) {
-            Some(series) => merge(series, times_ms, values),
+            Some(series) => {
+                merge(series, times_ms, values, histograms);
+                if exec.delayed_name_removal && has_duplicates(series) {
+                    return Err(QueryError::same_labelset());
+                }
+            }
             None => {
                 exec.keep_labels(&labels)?;
                 known.insert(labels.clone(), out.len());
-                out.push(Series { labels, times_ms, values });
+                out.push(Series { labels, times_ms, values, histograms });
             }
         }
     }
@@ -213,9 +265,17 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
 
 /// Adds the samples of a fragment, which share no time with those of the series.
 #[cold]
-fn merge(series: &mut Series, times_ms: Vec<i64>, values: Vec<f64>) {
+fn merge(series: &mut Series, times_ms: Vec<i64>, values: Vec<f64>, histograms: Vec<HistogramSample>) {
+    series.histograms.extend(histograms);
+    series.histograms.sort_by_key(|sample| sample.timestamp_ms);
     let old = series.times_ms.drain(..).zip(series.values.drain(..));
     let mut samples: Vec<(i64, f64)> = old.chain(times_ms.into_iter().zip(values)).collect();
     samples.sort_by_key(|(time_ms, _)| *time_ms);
     (series.times_ms, series.values) = samples.into_iter().unzip();
+}
+
+/// Whether two samples have the same time.
+fn has_duplicates(series: &Series) -> bool {
+    series.times_ms.windows(2).any(|pair| pair[0] == pair[1])
+        || series.histograms.windows(2).any(|pair| pair[0].timestamp_ms == pair[1].timestamp_ms)
 }

@@ -3,10 +3,12 @@
 //! What looks irregular is so there: label sets are written without HTML escaping, all other texts with it; sample values
 //! take an exponent when they are very small or large, scalars never do.
 
+use marigram_storage::model::histogram::Histogram;
 use marigram_storage::model::labels::Labels;
 
+use crate::histogram;
 use crate::number::{push_plain_value, push_sample_value};
-use crate::value::{QueryOutput, Value};
+use crate::value::{QueryOutput, SampleValue, Value};
 
 /// Writes the body of an answer to `query` or `query_range`.
 pub fn write_query_response(out: &mut Vec<u8>, output: &QueryOutput) {
@@ -66,8 +68,16 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Vector(samples) => write_list(out, samples, |out, sample| {
             out.extend_from_slice(br#"{"metric":"#);
             write_labels(out, &sample.labels);
-            out.extend_from_slice(br#","value":"#);
-            write_sample(out, sample.time_ms, sample.value);
+            match &sample.value {
+                SampleValue::Float(value) => {
+                    out.extend_from_slice(br#","value":"#);
+                    write_sample(out, sample.time_ms, *value);
+                }
+                SampleValue::Histogram(histogram) => {
+                    out.extend_from_slice(br#","histogram":"#);
+                    write_pair(out, sample.time_ms, |out| write_histogram(out, histogram));
+                }
+            }
             out.push(b'}');
         }),
         Value::Matrix(series) => write_list(out, series, |out, series| {
@@ -79,8 +89,42 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
                     write_sample(out, time_ms, value);
                 });
             }
+            if !series.histograms.is_empty() {
+                out.extend_from_slice(br#","histograms":"#);
+                write_list(out, &series.histograms, |out, sample| {
+                    write_pair(out, sample.timestamp_ms, |out| write_histogram(out, &sample.histogram));
+                });
+            }
             out.push(b'}');
         }),
+    }
+    out.push(b'}');
+}
+
+/// Writes a histogram: count, sum, and its populated buckets as `[which ends are within, lower, upper, count]`.
+pub fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
+    out.extend_from_slice(br#"{"count":"#);
+    write_number(out, histogram.count);
+    out.extend_from_slice(br#","sum":"#);
+    write_number(out, histogram.sum);
+    let mut buckets = histogram::ascending(histogram);
+    buckets.retain(|bucket| bucket.count != 0.0);
+    if !buckets.is_empty() {
+        out.extend_from_slice(br#","buckets":"#);
+        write_list(out, &buckets, |out, bucket| {
+            let ends = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => b'0',
+                (true, false) => b'1',
+                (false, false) => b'2',
+                (true, true) => b'3',
+            };
+            out.extend_from_slice(&[b'[', ends]);
+            for number in [bucket.lower, bucket.upper, bucket.count] {
+                out.push(b',');
+                write_number(out, number);
+            }
+            out.push(b']');
+        });
     }
     out.push(b'}');
 }
@@ -167,11 +211,14 @@ fn write_remarks(out: &mut Vec<u8>, key: &str, remarks: &[String]) {
 }
 
 fn write_sample(out: &mut Vec<u8>, time_ms: i64, value: f64) {
-    write_pair(out, time_ms, |out| {
-        out.push(b'"');
-        push_sample_value(out, value);
-        out.push(b'"');
-    });
+    write_pair(out, time_ms, |out| write_number(out, value));
+}
+
+/// Writes a number as the text that samples have.
+fn write_number(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    push_sample_value(out, value);
+    out.push(b'"');
 }
 
 fn write_pair(out: &mut Vec<u8>, time_ms: i64, second: impl FnOnce(&mut Vec<u8>)) {
@@ -195,6 +242,10 @@ fn write_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, write: i
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use marigram_storage::model::histogram::{Buckets, HistogramSample};
+
     use super::*;
     use crate::annotations::Remarks;
     use crate::parse::ast::Span;
@@ -244,16 +295,51 @@ mod tests {
         );
         assert_eq!(value(&Value::Vector(Vec::new())), r#"{"resultType":"vector","result":[]}"#);
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a<\"b\"")]);
-        let sample = VectorSample { labels: labels.clone(), time_ms: 1500, value: f64::NAN };
+        let sample = VectorSample { labels: labels.clone(), time_ms: 1500, value: SampleValue::Float(f64::NAN) };
         assert_eq!(
             value(&Value::Vector(vec![sample])),
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a<\"b\""},"value":[1.5,"NaN"]}]}"#
         );
-        let series = Series { labels: Labels::default(), times_ms: vec![0, 1000], values: vec![1.0, 1e21] };
+        let series = Series { times_ms: vec![0, 1000], values: vec![1.0, 1e21], ..Series::default() };
         assert_eq!(
             value(&Value::Matrix(vec![series])),
             r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[1,"1e+21"]]}]}"#
         );
+    }
+
+    #[test]
+    fn histograms() {
+        let histogram = Arc::new(Histogram {
+            zero_threshold: 0.25,
+            zero_count: 3.0,
+            count: 42.0,
+            sum: 34593.34,
+            positive: Buckets::from_ascending([(-1, 12.0), (0, 21.0), (1, 0.0), (2, 4.0)]),
+            negative: Buckets::from_ascending([(0, 2.0)]),
+            ..Histogram::default()
+        });
+        let text = concat!(
+            r#"{"count":"42","sum":"34593.34","buckets":[[1,"-1","-0.5","2"],[3,"-0.25","0.25","3"],"#,
+            r#"[0,"0.25","0.5","12"],[0,"0.5","1","21"],[0,"2","4","4"]]}"#
+        );
+        let sample = VectorSample {
+            labels: Labels::default(),
+            time_ms: 1500,
+            value: SampleValue::Histogram(Arc::clone(&histogram)),
+        };
+        assert_eq!(
+            value(&Value::Vector(vec![sample])),
+            format!(r#"{{"resultType":"vector","result":[{{"metric":{{}},"histogram":[1.5,{text}]}}]}}"#)
+        );
+        let histograms = vec![HistogramSample { timestamp_ms: 2000, histogram }];
+        let series = Series { times_ms: vec![0], values: vec![1.0], histograms, ..Series::default() };
+        assert_eq!(
+            value(&Value::Matrix(vec![series])),
+            format!(
+                r#"{{"resultType":"matrix","result":[{{"metric":{{}},"values":[[0,"1"]],"histograms":[[2,{text}]]}}]}}"#
+            )
+        );
+        assert_eq!(written(|out| write_histogram(out, &Histogram::default())), r#"{"count":"0","sum":"0"}"#);
     }
 
     #[test]

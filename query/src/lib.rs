@@ -3,12 +3,17 @@
 //! It knows no server and no disk: data comes through [`source::Source`].
 
 pub mod annotations;
+pub mod ast_json;
 pub mod calendar;
+mod deep;
 pub mod engine;
 #[cfg(test)]
 mod engine_test;
 pub mod error;
 mod eval;
+mod histogram;
+#[cfg(test)]
+mod histogram_test;
 pub mod json;
 pub mod merge;
 mod names;
@@ -26,4 +31,5 @@ pub mod value;
 pub use annotations::Annotations;
 pub use engine::{Engine, EngineOptions};
 pub use error::{QueryError, QueryErrorKind};
-pub use value::{QueryOutput, Series, Value, VectorSample};
+pub use parse::Features;
+pub use value::{QueryOutput, SampleValue, Series, Value, VectorSample};

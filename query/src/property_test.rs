@@ -136,7 +136,7 @@ fn equal(left: &Samples, right: &Samples) -> bool {
 
 fn instant(memory: &Memory, query: &str, time_ms: i64) -> Result<Samples, QueryError> {
     match memory.instant(query, time_ms)?.value {
-        Value::Vector(v) => Ok(normal(v.into_iter().map(|s| (s.labels, s.value.to_bits())).collect())),
+        Value::Vector(v) => Ok(normal(v.into_iter().map(|s| (s.labels, s.value.float().unwrap().to_bits())).collect())),
         other => panic!("{query}: {other:?}"),
     }
 }

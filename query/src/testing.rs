@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use marigram_storage::Result;
-use marigram_storage::chunk::ChunkBuilder;
+use marigram_storage::chunk::{self, ChunkBuilder, Effort};
 use marigram_storage::context::Context;
 use marigram_storage::env::ManualClock;
+use marigram_storage::model::histogram::{Histogram, HistogramSample};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::{Matcher, matches_all};
 use marigram_storage::model::tenant::TenantId;
@@ -16,8 +17,8 @@ use marigram_storage::write::MetadataEntry;
 
 use crate::error::QueryError;
 use crate::source::Source;
-use crate::value::{QueryOutput, Value};
-use crate::{Engine, EngineOptions};
+use crate::value::{QueryOutput, SampleValue, Value};
+use crate::{Engine, EngineOptions, Features};
 
 /// Samples of a chunk, and series of a batch: few, so that tests cross their borders.
 const SMALL: usize = 3;
@@ -26,13 +27,15 @@ const SMALL: usize = 3;
 #[derive(Clone)]
 pub(crate) struct Memory {
     series: Vec<(Labels, Vec<(i64, f64)>)>,
+    /// Of series that may be among `series`, too.
+    histograms: Vec<(Labels, Vec<HistogramSample>)>,
     chunk_samples: usize,
     batch_series: usize,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { series: Vec::new(), chunk_samples: SMALL, batch_series: SMALL }
+        Memory { series: Vec::new(), histograms: Vec::new(), chunk_samples: SMALL, batch_series: SMALL }
     }
 }
 
@@ -40,6 +43,20 @@ impl Memory {
     /// Adds a series with these samples.
     pub(crate) fn samples(mut self, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
         self.series.push((Labels::from_pairs(labels.iter().copied()), samples.to_vec()));
+        self
+    }
+
+    /// Adds histograms, one every `step_ms` from 0 on, to a series.
+    pub(crate) fn histograms(mut self, labels: &[(&str, &str)], step_ms: i64, histograms: &[Histogram]) -> Self {
+        let labels = Labels::from_pairs(labels.iter().copied());
+        let samples = (0..).zip(histograms).map(|(i, histogram)| HistogramSample {
+            timestamp_ms: i * step_ms,
+            histogram: Arc::new(histogram.clone()),
+        });
+        if !self.series.iter().any(|(known, _)| *known == labels) {
+            self.series.push((labels.clone(), Vec::new()));
+        }
+        self.histograms.push((labels, samples.collect()));
         self
     }
 
@@ -63,7 +80,7 @@ impl Memory {
 
     /// Evaluates an instant query.
     pub(crate) fn instant(&self, query: &str, time_ms: i64) -> std::result::Result<QueryOutput, QueryError> {
-        Engine::new(EngineOptions::default()).instant(self, &context(), query, time_ms)
+        engine().instant(self, &context(), query, time_ms)
     }
 
     /// Evaluates a range query.
@@ -72,14 +89,18 @@ impl Memory {
         query: &str,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
     ) -> std::result::Result<QueryOutput, QueryError> {
-        Engine::new(EngineOptions::default()).range(self, &context(), query, start_ms, end_ms, step_ms)
+        engine().range(self, &context(), query, start_ms, end_ms, step_ms)
     }
 
     /// The result of an instant query, a line for each series: `{labels} value`.
     pub(crate) fn lines(&self, query: &str, time_ms: i64) -> Vec<String> {
         match self.instant(query, time_ms).unwrap().value {
             Value::Vector(samples) => {
-                samples.iter().map(|s| format!("{} {}", crate::text::labels(&s.labels), s.value)).collect()
+                let value = |value: &SampleValue| match value {
+                    SampleValue::Float(value) => value.to_string(),
+                    SampleValue::Histogram(histogram) => crate::histogram::to_text(histogram),
+                };
+                samples.iter().map(|s| format!("{} {}", crate::text::labels(&s.labels), value(&s.value))).collect()
             }
             other => panic!("{query} is no vector but {other:?}"),
         }
@@ -98,6 +119,12 @@ impl Memory {
             other => panic!("{query} is no matrix but {other:?}"),
         }
     }
+}
+
+/// An engine that knows the experimental functions, too.
+fn engine() -> Engine {
+    let features = Features { experimental_functions: true, ..Features::default() };
+    Engine::new(EngineOptions { features, ..EngineOptions::default() })
 }
 
 /// A context without a deadline.
@@ -125,6 +152,9 @@ impl Source for Memory {
                 chunks: samples
                     .chunks(self.chunk_samples)
                     .map(encoded)
+                    .chain(
+                        self.histograms.iter().filter(|(of, _)| of == labels).map(|(_, all)| encoded_histograms(all)),
+                    )
                     .filter(|c| request.range.overlaps(TimeRange { start_ms: c.min_ms, end_ms: c.max_ms }))
                     .collect(),
             })
@@ -153,6 +183,17 @@ impl Source for Memory {
 
     fn metadata(&self, _: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>> {
         Ok(BTreeMap::new())
+    }
+}
+
+fn encoded_histograms(samples: &[HistogramSample]) -> EncodedChunk {
+    let mut bytes = Vec::new();
+    chunk::encode_histograms(samples, Effort::Sealed, &mut bytes);
+    EncodedChunk {
+        min_ms: samples.first().unwrap().timestamp_ms,
+        max_ms: samples.last().unwrap().timestamp_ms,
+        times: Default::default(),
+        bytes: bytes.into(),
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a query yields.
 
+use std::sync::Arc;
+
+use marigram_storage::model::histogram::{Histogram, HistogramSample};
 use marigram_storage::model::labels::Labels;
 
 use crate::annotations::Annotations;
@@ -36,6 +39,15 @@ pub enum Value {
     Matrix(Vec<Series>),
 }
 
+/// What a sample holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SampleValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram, shared by all who hold it.
+    Histogram(Arc<Histogram>),
+}
+
 /// A series' sample at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSample {
@@ -44,11 +56,11 @@ pub struct VectorSample {
     /// Evaluation time.
     pub time_ms: i64,
     /// The value.
-    pub value: f64,
+    pub value: SampleValue,
 }
 
-/// A series over time.
-#[derive(Clone, Debug, PartialEq)]
+/// A series over time: its floats, and its histograms at other times.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Which series.
     pub labels: Labels,
@@ -56,4 +68,24 @@ pub struct Series {
     pub times_ms: Vec<i64>,
     /// One for each time.
     pub values: Vec<f64>,
+    /// Ascending; none at one of `times_ms`.
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl SampleValue {
+    /// The number, where it is one.
+    pub fn float(&self) -> Option<f64> {
+        match self {
+            SampleValue::Float(value) => Some(*value),
+            SampleValue::Histogram(_) => None,
+        }
+    }
+
+    /// The histogram, where it is one.
+    pub fn histogram(&self) -> Option<&Arc<Histogram>> {
+        match self {
+            SampleValue::Float(_) => None,
+            SampleValue::Histogram(histogram) => Some(histogram),
+        }
+    }
 }

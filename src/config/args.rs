@@ -278,6 +278,10 @@ pub struct QueryArgs {
     #[arg(long, env = "MARIGRAM_QUERY_LOOKBACK_DELTA", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub query_lookback_delta: Duration,
 
+    /// Experimental features, repeatable or separated by commas: promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, type-and-unit-labels, use-start-timestamps. promql-duration-expr is always on.
+    #[arg(long, env = "MARIGRAM_ENABLE_FEATURE", value_name = "FEATURE", value_delimiter = ',')]
+    pub enable_feature: Vec<String>,
+
     /// Bytes of compressed data that one query may hold at once.
     #[arg(long, env = "MARIGRAM_QUERY_MEMORY_BUDGET", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
     pub query_memory_budget: u64,

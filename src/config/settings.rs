@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use marigram_query::Features;
 use marigram_storage::db::DbOptions;
 use marigram_storage::model::labels::METRIC_NAME;
 
@@ -100,6 +101,8 @@ pub struct QuerySettings {
     pub max_samples: usize,
     /// Lookback of instant selectors.
     pub lookback_ms: i64,
+    /// Experimental parts of PromQL.
+    pub features: Features,
     /// Bytes of fetched data per query.
     pub memory_budget_bytes: u64,
     /// Requests that take this long are logged; `None`: none are.
@@ -289,8 +292,20 @@ impl QuerySettings {
             lookback_ms: as_ms(positive("query-lookback-delta", query.query_lookback_delta)?),
             memory_budget_bytes: query.query_memory_budget,
             log_slow: Some(query.query_log_slow).filter(|long| !long.is_zero()),
+            features: features(&query.enable_feature)?,
         })
     }
+}
+
+fn features(names: &[String]) -> Result<Features, SettingsError> {
+    let mut features = Features::default();
+    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        if !features.enable(name) {
+            let reason = format!("no feature is called {name:?}; there are {}", Features::NAMES.join(", "));
+            return Err(SettingsError::new("enable-feature", reason));
+        }
+    }
+    Ok(features)
 }
 
 impl WriteSettings {
@@ -372,6 +387,16 @@ mod tests {
         assert_eq!(settings.query.timeout, Duration::from_secs(120));
         assert_eq!((settings.query.max_concurrency, settings.query.max_samples), (20, 50_000_000));
         assert_eq!(settings.query.lookback_ms, 300_000);
+        assert_eq!(settings.query.features, Features::default());
+    }
+
+    #[test]
+    fn features_are_named_as_in_prometheus() {
+        let settings_of = |names: &str| settings(&["--enable-feature", names]);
+        let features = settings_of("promql-experimental-functions,promql-duration-expr").unwrap().query.features;
+        assert_eq!(features, Features { experimental_functions: true, ..Features::default() });
+        let refused = settings_of("promql-everything").unwrap_err().to_string();
+        assert!(refused.contains("enable-feature") && refused.contains("promql-everything"), "{refused}");
     }
 
     #[test]

@@ -129,7 +129,8 @@ pub async fn exemplars(State(app): State<Arc<App>>, request: Request) -> Result<
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
     let query = params.get("query").unwrap_or_default();
-    let query = parse::parse(query).map_err(|error| ApiError::bad_data(error.to_string()))?;
+    let query =
+        parse::parse_with(query, app.settings.query.features).map_err(|error| ApiError::bad_data(error.to_string()))?;
     match selects(&query) {
         true => Ok(answer::fixed("[]")),
         false => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -143,7 +144,7 @@ fn selects(expr: &Expr) -> bool {
         ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => selects(expr),
         ExprKind::Call { args, .. } => args.iter().any(selects),
         ExprKind::Aggregate { expr, param, .. } => selects(expr) || param.as_ref().is_some_and(|param| selects(param)),
-        ExprKind::Binary { lhs, rhs, .. } => selects(lhs) || selects(rhs),
+        ExprKind::Binary { first, links } => selects(first) || links.iter().any(|link| selects(&link.rhs)),
         _ => false,
     }
 }

@@ -9,6 +9,7 @@ pub mod cors;
 pub mod discovery;
 pub mod error;
 pub mod federate;
+pub mod language;
 pub mod listener;
 pub mod meta;
 pub mod params;
@@ -76,6 +77,9 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
         router = router
             .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
             .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
+            .route(&path("/api/v1/format_query"), get(language::format_query).post(language::format_query))
+            .route(&path("/api/v1/parse_query"), get(language::parse_query).post(language::parse_query))
+            .route(&path("/api/v1/features"), get(language::features))
             .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
             .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
             .route(&path("/api/v1/series"), get(meta::series).post(meta::series))

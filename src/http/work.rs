@@ -128,14 +128,10 @@ async fn enter(app: &Arc<App>, places: Places, options: ReadOptions) -> Result<(
     let ticket = Ticket::new(app, asked, &context);
     let place = match places(app).enter(timeout).await {
         Ok(place) => place,
-        Err(refused) => {
-            app.telemetry.query_refused(refused);
-            let error = match refused {
-                Refused::QueueFull => ApiError::unavailable("too many queries are waiting"),
-                Refused::TimedOut => ApiError::new(ErrorType::Timeout, "query timed out in query queue"),
-            };
+        Err(reason) => {
+            app.telemetry.query_refused(reason);
             ticket.done("no place");
-            return Err(error);
+            return Err(refused(reason));
         }
     };
     let waited = ticket.placed();
@@ -247,6 +243,14 @@ pub async fn stream(
         };
         Some((item, (None, pieces, guard)))
     })))
+}
+
+/// The answer to a request that got no place.
+pub fn refused(refused: Refused) -> ApiError {
+    match refused {
+        Refused::QueueFull => ApiError::unavailable("too many queries are waiting"),
+        Refused::TimedOut => ApiError::new(ErrorType::Timeout, "query timed out in query queue"),
+    }
 }
 
 fn source(reader: &Reader, replica_labels: Vec<String>) -> Arc<dyn Source> {

@@ -1,10 +1,10 @@
 //! The same query, nailed to a time: `@ t` on every selector and subquery, so that it yields the same at any time.
 
 use marigram_query::parse::ast::{At, Expr, ExprKind};
-use marigram_query::parse::parse;
+use marigram_query::parse::{Features, parse_with};
 
 /// Functions that look at the evaluation time, whatever their arguments are.
-const MOVING: [&str; 17] = [
+const MOVING: [&str; 15] = [
     "time",
     "timestamp",
     "predict_linear",
@@ -20,13 +20,11 @@ const MOVING: [&str; 17] = [
     "end",
     "step",
     "range",
-    "min_of",
-    "max_of",
 ];
 
 /// The query with `@ time_ms` wherever it has none; `None` where it does not parse or depends on the time anyway.
 pub(super) fn nail(query: &str, time_ms: i64) -> Option<String> {
-    let mut expr = parse(query).ok()?;
+    let mut expr = parse_with(query, Features::ALL).ok()?;
     visit(&mut expr, time_ms, true).then(|| expr.to_string())
 }
 
@@ -53,7 +51,9 @@ fn visit(expr: &mut Expr, time_ms: i64, free: bool) -> bool {
         ExprKind::Aggregate { expr, param, .. } => {
             visit(expr, time_ms, free) && param.as_mut().is_none_or(|param| visit(param, time_ms, free))
         }
-        ExprKind::Binary { lhs, rhs, .. } => visit(lhs, time_ms, free) && visit(rhs, time_ms, free),
+        ExprKind::Binary { first, links } => {
+            visit(first, time_ms, free) && links.iter_mut().all(|link| visit(&mut link.rhs, time_ms, free))
+        }
         ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => visit(expr, time_ms, free),
     }
 }

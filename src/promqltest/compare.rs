@@ -7,6 +7,7 @@ use marigram_query::{Annotations, QueryError, Series, Value, VectorSample};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::sample::is_stale;
 
+use super::got::{Got, points_of, sample_at, show_point};
 use super::script::{Case, Expect, Pattern, Remarks, When};
 
 /// Why an answer is not what was expected.
@@ -79,16 +80,14 @@ pub(super) fn check_value(case: &Case, value: &Value) -> Check {
 
 /// The points at `time_ms` of a range query that should answer as the instant query does.
 pub(super) fn check_step(case: &Case, series: &[Series], time_ms: i64) -> Check {
-    let at_time: Vec<VectorSample> = series
-        .iter()
-        .filter_map(|s| {
-            let at = s.times_ms.binary_search(&time_ms).ok()?;
-            Some(VectorSample { labels: s.labels.clone(), time_ms, value: *s.values.get(at)? })
-        })
-        .collect();
+    let at_time: Vec<VectorSample> = series.iter().filter_map(|series| sample_at(series, time_ms)).collect();
     let Some(wanted) = case.expect.scalar else { return check_vector(&case.expect.series, &at_time, false) };
+    let is_wanted = |sample: &VectorSample| match Got::of(sample) {
+        Got::Float(value) => sample.labels.is_empty() && almost_equal(wanted, value),
+        Got::Histogram(_) => false,
+    };
     match at_time.as_slice() {
-        [sample] if sample.labels.is_empty() && almost_equal(wanted, sample.value) => Ok(()),
+        [sample] if is_wanted(sample) => Ok(()),
         other => Err(format!("expected scalar {wanted}, got {}", show(&Value::Vector(other.to_vec())))),
     }
 }
@@ -101,9 +100,9 @@ fn check_vector(expected: &[SeriesDescription], got: &[VectorSample], ordered: b
         if ordered && row != at {
             return Err(format!("{} is row {}, expected as row {}", sample.labels, at + 1, row + 1));
         }
-        match expected.get(row).map(|series| series.points.as_slice()) {
-            Some([Point::Float(wanted)]) if almost_equal(*wanted, sample.value) => {}
-            points => return Err(format!("{} is {}, expected {points:?}", sample.labels, sample.value)),
+        let (got, wanted) = (Got::of(sample), expected.get(row).and_then(|series| series.points.first()));
+        if !wanted.is_some_and(|wanted| got.is(wanted)) {
+            return Err(format!("{} is {got}, expected {}", sample.labels, show_point(wanted)));
         }
     }
     let got_labels: Vec<&Labels> = got.iter().map(|sample| &sample.labels).collect();
@@ -123,16 +122,19 @@ fn check_matrix(expected: &[SeriesDescription], got: &[Series], times: (i64, i64
             if time_ms > end_ms {
                 return Err(format!("the script gives {} more points than there are steps", wanted.labels));
             }
-            match point {
-                Point::Float(value) => wanted_points.push((time_ms, *value)),
-                Point::Missing => {}
-                Point::Histogram => return Err(format!("{} is expected to hold histograms", wanted.labels)),
+            if !matches!(point, Point::Missing) {
+                wanted_points.push((time_ms, point));
             }
         }
-        let got_points: Vec<(i64, f64)> = series.times_ms.iter().copied().zip(series.values.iter().copied()).collect();
-        let same = |a: &(i64, f64), b: &(i64, f64)| a.0 == b.0 && almost_equal(a.1, b.1);
-        if wanted_points.len() != got_points.len() || !wanted_points.iter().zip(&got_points).all(|(a, b)| same(a, b)) {
-            return Err(format!("{}: got {got_points:?}, expected {wanted_points:?}", series.labels));
+        let got_points = points_of(series);
+        let same = |(wanted, got): (&(i64, &Point), &(i64, Got<'_>))| wanted.0 == got.0 && got.1.is(wanted.1);
+        if wanted_points.len() != got_points.len() || !wanted_points.iter().zip(&got_points).all(same) {
+            let wanted: Vec<String> = wanted_points
+                .iter()
+                .map(|(time_ms, point)| format!("{} @{time_ms}", show_point(Some(point))))
+                .collect();
+            let got: Vec<String> = got_points.iter().map(|(time_ms, got)| format!("{got} @{time_ms}")).collect();
+            return Err(format!("{}: got [{}], expected [{}]", series.labels, got.join(", "), wanted.join(", ")));
         }
     }
     let got_labels: Vec<&Labels> = got.iter().map(|series| &series.labels).collect();
@@ -176,11 +178,10 @@ pub(super) fn show(value: &Value) -> String {
         Value::Scalar { value, .. } => write!(out, "scalar {value}"),
         Value::String { value, .. } => write!(out, "string {value:?}"),
         Value::Vector(samples) => {
-            samples.iter().take(20).try_for_each(|sample| write!(out, "{} {}; ", sample.labels, sample.value))
+            samples.iter().take(20).try_for_each(|sample| write!(out, "{} {}; ", sample.labels, Got::of(sample)))
         }
         Value::Matrix(series) => series.iter().take(20).try_for_each(|series| {
-            let points: Vec<String> =
-                series.times_ms.iter().zip(&series.values).take(12).map(|(t, v)| format!("{v} @{t}")).collect();
+            let points: Vec<String> = points_of(series).iter().take(12).map(|(t, v)| format!("{v} @{t}")).collect();
             write!(out, "{} [{}]; ", series.labels, points.join(", "))
         }),
     };

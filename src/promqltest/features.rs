@@ -8,10 +8,6 @@ use anyhow::{Context as _, Result};
 /// The feature of cases that need nothing beyond floats and classic histograms.
 pub(super) const CLASSIC: &str = "classic";
 
-/// What the engine cannot do yet: native histograms, selectors with extrapolation, fill modifiers, `info`, start
-/// timestamps, delayed removal of names.
-const NOT_YET: [&str; 6] = ["nh", "ext", "fill", "info", "st", "delayed"];
-
 /// File and line of a case to its features, comma-separated.
 #[derive(Default)]
 pub(super) struct Features {
@@ -40,9 +36,4 @@ impl Features {
     pub(super) fn of(&self, file: &str, line: usize) -> &str {
         self.of_case.get(&(file.to_owned(), line)).map_or(CLASSIC, String::as_str)
     }
-}
-
-/// Whether the engine lacks something that a case with these features needs.
-pub(super) fn not_yet(features: &str) -> bool {
-    features.split(',').any(|feature| NOT_YET.contains(&feature))
 }

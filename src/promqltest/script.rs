@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use marigram_query::parse::ast::{Expr, ExprKind};
-use marigram_query::parse::series::{Point, SeriesDescription, parse_series};
+use marigram_query::parse::series::{SeriesDescription, parse_labels, parse_series, parse_start_offsets};
 use marigram_query::parse::strings::read_quoted;
 use marigram_query::parse::{parse, parse_duration};
+use marigram_storage::model::labels::Labels;
 use regex::Regex;
 
 /// A command of a script.
@@ -28,6 +29,8 @@ pub(super) enum Command {
 pub(super) struct Load {
     pub(super) interval_ms: i64,
     pub(super) series: Vec<SeriesDescription>,
+    /// Classic histograms are stored as native ones with custom buckets, too.
+    pub(super) with_nhcb: bool,
 }
 
 /// A query and what it must yield.
@@ -62,6 +65,21 @@ pub(super) struct Expect {
     /// Times of the points of a range vector: start, end, step.
     pub(super) range_vector: Option<(i64, i64, i64)>,
     pub(super) series: Vec<SeriesDescription>,
+}
+
+impl Expect {
+    fn check(&self, when: When) -> Result<()> {
+        for (kind, remarks) in [("warn", &self.warnings), ("info", &self.infos)] {
+            if remarks.none && !remarks.patterns.is_empty() {
+                bail!("invalid expect lines, {kind} and no_{kind} cannot be used together");
+            }
+        }
+        let instant = matches!(when, When::At(_)) && self.range_vector.is_none();
+        if instant && let Some(series) = self.series.iter().find(|series| series.points.len() != 1) {
+            bail!("{} has {} points, an instant result has one", series.labels, series.points.len());
+        }
+        Ok(())
+    }
 }
 
 /// What is expected of one kind of remarks.
@@ -132,7 +150,7 @@ impl<'a> Script<'a> {
         let (word, rest) = split_word(line);
         match word.to_ascii_lowercase().as_str() {
             "clear" => Ok(Some(Command::Clear)),
-            "load" | "load_with_nhcb" => self.load(rest).map(|load| Some(Command::Load(load))),
+            load @ ("load" | "load_with_nhcb") => self.load(rest, load != "load").map(|load| Some(Command::Load(load))),
             eval if eval.starts_with("eval") => {
                 self.eval(&eval["eval".len()..], rest, number).map(|case| Some(Command::Eval(Box::new(case))))
             }
@@ -140,19 +158,29 @@ impl<'a> Script<'a> {
         }
     }
 
-    fn load(&mut self, interval: &str) -> Result<Load> {
+    fn load(&mut self, interval: &str, with_nhcb: bool) -> Result<Load> {
         let interval_ms = duration(interval)?;
         let mut series: Vec<SeriesDescription> = Vec::new();
+        let mut starts: Option<StartTimestamps> = None;
         while let Some(line) = self.block_line() {
-            if is_start_timestamps(line) {
+            if let Some(new) = StartTimestamps::read(line)? {
+                if starts.replace(new).is_some() {
+                    bail!("@st line has no following sample line");
+                }
                 continue;
             }
             let new = parse_series(line).map_err(|e| anyhow!("{e}: {line}"))?;
+            if let Some(starts) = starts.take() {
+                starts.check(&new)?;
+            }
             // The later line of the same series wins.
             series.retain(|known| known.labels != new.labels);
             series.push(new);
         }
-        Ok(Load { interval_ms, series })
+        match starts {
+            Some(_) => bail!("@st line has no following sample line"),
+            None => Ok(Load { interval_ms, series, with_nhcb }),
+        }
     }
 
     fn eval(&mut self, suffix: &str, rest: &str, line: usize) -> Result<Case> {
@@ -171,6 +199,7 @@ impl<'a> Script<'a> {
                 break;
             }
         }
+        expect.check(when)?;
         Ok(Case { line, query: query.to_owned(), when, expect })
     }
 }
@@ -215,11 +244,32 @@ fn keyword<'a>(text: &'a str, word: &str) -> Result<&'a str> {
     }
 }
 
-/// `series@st 0 1s`: start timestamps, which are not stored yet.
-fn is_start_timestamps(line: &str) -> bool {
-    let close = line.rfind('}').map_or(0, |at| at + 1);
-    let tail = line.get(close..).unwrap_or("");
-    split_word(tail).0.ends_with("@st")
+/// `series@st 0 1s`: start timestamps of the series in the next line. They are checked, and left out: the store has no place
+/// for them.
+struct StartTimestamps {
+    labels: Labels,
+    count: usize,
+}
+
+impl StartTimestamps {
+    /// `None` where the line is none of start timestamps.
+    fn read(line: &str) -> Result<Option<Self>> {
+        let (series, offsets) = split_word(line);
+        let Some(series) = series.strip_suffix("@st") else { return Ok(None) };
+        let labels = parse_labels(series).map_err(|e| anyhow!("invalid @st line metric {series:?}: {e}"))?;
+        let offsets = parse_start_offsets(offsets).map_err(|e| anyhow!("invalid @st sequence: {e}"))?;
+        Ok(Some(StartTimestamps { labels, count: offsets.len() }))
+    }
+
+    fn check(&self, series: &SeriesDescription) -> Result<()> {
+        if self.labels != series.labels {
+            bail!("@st metric does not match the following sample line metric");
+        }
+        if self.count != series.points.len() {
+            bail!("@st line has {} values but sample line has {}", self.count, series.points.len());
+        }
+        Ok(())
+    }
 }
 
 /// Reads a line behind an `eval`; `true` when it ends the block.
@@ -236,8 +286,10 @@ fn expect_line(expect: &mut Expect, line: &str) -> Result<bool> {
             Ok(true)
         }
         _ => {
-            if let Ok(Expr { kind: ExprKind::Number(value), .. }) = parse(line) {
-                expect.scalar = Some(value);
+            if let Ok(Expr { kind: ExprKind::Number(number), .. }) = parse(line)
+                && !number.is_duration
+            {
+                expect.scalar = Some(number.value);
                 return Ok(true);
             }
             let series = parse_series(line).map_err(|e| anyhow!("{e}: {line}"))?;
@@ -250,6 +302,7 @@ fn expect_line(expect: &mut Expect, line: &str) -> Result<bool> {
 fn expect_directive(expect: &mut Expect, rest: &str) -> Result<()> {
     let (kind, rest) = split_word(rest);
     match kind {
+        "fail" if expect.fail_text.is_some() => bail!("multiple expect fail lines are not allowed"),
         "fail" => {
             expect.fail = true;
             expect.fail_text = Some(pattern(rest)?);
@@ -281,9 +334,4 @@ fn pattern(rest: &str) -> Result<Pattern> {
         return Ok(Pattern::Search(Regex::new(pattern.trim_start())?));
     }
     if rest.is_empty() { Ok(Pattern::Any) } else { bail!("expected msg: or regex:, found {rest:?}") }
-}
-
-/// Whether any point is a histogram.
-pub(super) fn has_histograms(series: &[SeriesDescription]) -> bool {
-    series.iter().flat_map(|s| &s.points).any(|point| matches!(point, Point::Histogram))
 }

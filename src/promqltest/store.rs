@@ -4,18 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use marigram_query::parse::series::{Point, SeriesDescription};
+use marigram_query::parse::series::Point;
 use marigram_query::source::Source;
 use marigram_storage::context::Context;
 use marigram_storage::db::{Db, DbOptions};
 use marigram_storage::disk::RealDisk;
 use marigram_storage::env::{Clock, Env, ManualClock, OsRandom, Random};
+use marigram_storage::model::histogram::HistogramSample;
+use marigram_storage::model::labels::Labels;
 use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::write::{WriteBatch, WriteSeries};
 
-use super::Placement;
 use super::script::Load;
+use super::{Placement, nhcb};
 use crate::fanout::Local;
 
 /// What a query may hold, in bytes.
@@ -49,11 +51,32 @@ impl Store {
         Context::new(TenantId::default(), Arc::clone(&self.clock), None, BUDGET_BYTES)
     }
 
-    /// Stores the floats and staleness markers of a `load` block in one write.
+    /// Stores the samples of a `load` block in one write.
     pub(super) fn load(&self, load: &Load) -> Result<()> {
         let mut batch = WriteBatch::default();
+        let time_ms = |number: usize| i64::try_from(number).unwrap_or(i64::MAX).saturating_mul(load.interval_ms);
         for series in &load.series {
-            add(&mut batch, series, load.interval_ms);
+            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            for (number, point) in series.points.iter().enumerate() {
+                let timestamp_ms = time_ms(number);
+                match point {
+                    Point::Missing => {}
+                    Point::Float(value) => floats.push(Sample { timestamp_ms, value: *value }),
+                    Point::Histogram(point) => {
+                        histograms.push(HistogramSample { timestamp_ms, histogram: Arc::clone(&point.histogram) });
+                    }
+                }
+            }
+            add(&mut batch, &series.labels, floats, histograms)?;
+        }
+        if load.with_nhcb {
+            for (labels, histograms) in nhcb::converted(&load.series)? {
+                let sample = |(number, histogram)| HistogramSample {
+                    timestamp_ms: time_ms(number),
+                    histogram: Arc::new(histogram),
+                };
+                add(&mut batch, &labels, Vec::new(), histograms.into_iter().map(sample).collect())?;
+            }
         }
         self.source.0.append(batch).context("load samples")?;
         match self.placement {
@@ -63,22 +86,19 @@ impl Store {
     }
 }
 
-fn add(batch: &mut WriteBatch, series: &SeriesDescription, interval_ms: i64) {
-    let (first_byte, first_sample) = (batch.arena.len(), batch.samples.len());
-    for (i, point) in (0i64..).zip(&series.points) {
-        if let Point::Float(value) = point {
-            batch.samples.push(Sample { timestamp_ms: i.saturating_mul(interval_ms), value: *value });
-        }
+/// Adds the samples of one series to a write.
+fn add(batch: &mut WriteBatch, labels: &Labels, floats: Vec<Sample>, histograms: Vec<HistogramSample>) -> Result<()> {
+    if floats.is_empty() && histograms.is_empty() {
+        return Ok(());
     }
-    if batch.samples.len() == first_sample {
-        return;
-    }
-    batch.arena.extend_from_slice(series.labels.as_bytes());
-    batch.series.push(WriteSeries::new(
-        series.labels.id(),
-        first_byte..batch.arena.len(),
-        first_sample..batch.samples.len(),
-    ));
+    let (first_byte, first_float, first_histogram) = (batch.arena.len(), batch.samples.len(), batch.histograms.len());
+    batch.arena.extend_from_slice(labels.as_bytes());
+    batch.samples.extend(floats);
+    batch.histograms.extend(histograms);
+    let histograms = u32::try_from(first_histogram)?..u32::try_from(batch.histograms.len())?;
+    let series = WriteSeries::new(labels.id(), first_byte..batch.arena.len(), first_float..batch.samples.len());
+    batch.series.push(series.with_histograms(histograms));
+    Ok(())
 }
 
 /// A folder of its own that is removed in the end.

@@ -8,7 +8,7 @@ use super::script::Case;
 /// How a case went.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Verdict {
-    /// Not asked: it needs what is not there yet, or this run does not apply to it.
+    /// Not asked: this run does not apply to the case.
     #[default]
     Skipped,
     /// As expected.
@@ -62,6 +62,11 @@ pub struct Count {
 }
 
 impl Count {
+    /// All cases, however they went.
+    pub fn all(&self) -> usize {
+        self.passed + self.failed + self.skipped
+    }
+
     fn add(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Passed => self.passed += 1,
@@ -112,10 +117,11 @@ impl Summary {
         out
     }
 
-    fn by<'a>(&'a self, key: impl Fn(&'a CaseReport) -> &'a String) -> BTreeMap<&'a str, Count> {
+    /// Counts the cases by a key; one may have several.
+    fn by<'a, K: Iterator<Item = &'a str>>(&'a self, keys: impl Fn(&'a CaseReport) -> K) -> BTreeMap<&'a str, Count> {
         let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
         for case in &self.cases {
-            counts.entry(key(case)).or_default().add(&case.own);
+            keys(case).for_each(|key| counts.entry(key).or_default().add(&case.own));
         }
         counts
     }
@@ -123,12 +129,14 @@ impl Summary {
 
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (name, count) in self.by(|case| &case.file) {
-            writeln!(f, "{name:<28} {count}")?;
+        let of = |count: Count| format!("{} passed of {}", count.passed, count.all());
+        for (name, count) in self.by(|case| std::iter::once(case.file.as_str())) {
+            writeln!(f, "{name:<28} {}", of(count))?;
         }
         writeln!(f)?;
-        for (name, count) in self.by(|case| &case.features) {
-            writeln!(f, "{name:<28} {count}")?;
+        // A case counts under each feature that it needs.
+        for (name, count) in self.by(|case| case.features.split(',')) {
+            writeln!(f, "{name:<28} {}", of(count))?;
         }
         writeln!(f)?;
         for broken in &self.broken {

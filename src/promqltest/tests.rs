@@ -38,12 +38,9 @@ fn wrong_answers_fail() {
         ("eval instant at 1m \"a\"\n expect string \"b\"", "expected Some(\"b\")"),
         ("eval instant at 1m m{a=\"x\"}\n expect warn\n m{a=\"x\"} 2", "no warning matches"),
         ("eval instant at 1m m[2m]\n m{a=\"x\"} 2", "expected an instant vector"),
-        (
-            "eval range from 0 to 2m step 1m m{a=\"x\"}\n m{a=\"x\"} 1 2 4",
-            "expected [(0, 1.0), (60000, 2.0), (120000, 4.0)]",
-        ),
+        ("eval range from 0 to 2m step 1m m{a=\"x\"}\n m{a=\"x\"} 1 2 4", "expected [1 @0, 2 @60000, 4 @120000]"),
         ("eval range from 0 to 1m step 1m m{a=\"x\"}\n m{a=\"x\"} 1 2 3", "more points than there are steps"),
-        ("eval range from 0 to 1m step 1m m{a=\"x\"}\n m{a=\"x\"} 1 _", "expected [(0, 1.0)]"),
+        ("eval range from 0 to 1m step 1m m{a=\"x\"}\n m{a=\"x\"} 1 _", "expected [1 @0]"),
         ("eval instant at 1m histogram_quantile(2, m)\n expect no_warn\n", "unexpected warning"),
     ] {
         let (summary, _dir) = run(&format!("{LOAD}{case}\n"));
@@ -53,23 +50,134 @@ fn wrong_answers_fail() {
     }
 }
 
+/// Of each kind of expectation a right one passes and a wrong one fails.
 #[test]
-fn clear_empties_the_store_and_histograms_are_skipped() {
-    let (summary, _dir) = run(&format!(
-        "{LOAD}clear\neval instant at 1m m\n\n# a comment\nload 1m\n h {{{{sum:1}}}} 3\n\neval instant at 1m h\n h 3\n\n\
-         eval instant at 0 h\n h {{{{sum:1}}}}\n"
-    ));
-    let verdicts: Vec<&Verdict> = summary.cases.iter().map(|case| &case.own).collect();
-    assert_eq!(verdicts, [&Verdict::Passed, &Verdict::Passed, &Verdict::Skipped]);
+fn every_corrupted_expectation_is_noticed() {
+    let load = "load 1m\n m{a=\"x\"} 1 2 3\n m{a=\"y\"} 4 5 6\n h_total 1 2\n g 1 2\n \
+                n {{}} {{schema:1 count:4 sum:3 z_bucket:1 buckets:[1 2] offset:1 counter_reset_hint:gauge}}\n \
+                c {{schema:-53 count:1 custom_values:[1 2] buckets:[1]}}x1\n\n";
+    for (right, corruptions) in [
+        // A value, a label, a name, a missing and an additional series.
+        (
+            "eval instant at 1m m\n m{a=\"x\"} 2\n m{a=\"y\"} 5\n",
+            &[
+                ("} 2\n", "} 2.00001\n"),
+                ("} 2\n", "} NaN\n"),
+                ("} 2\n", "} {{}}\n"),
+                ("a=\"x\"", "a=\"z\""),
+                ("a=\"x\"", "a=\"x\",b=\"\"c"),
+                (" m{a=\"x\"", " n{a=\"x\""),
+                (" m{a=\"x\"} 2\n", ""),
+                (" m{a=\"x\"} 2\n", " m{a=\"x\"} 2\n m{a=\"w\"} 2\n"),
+                ("at 1m m\n", "at 1m m\n expect ordered\n m{a=\"z\"} 1\n"),
+            ][..],
+        ),
+        ("eval instant at 1m sort_desc(m)\n expect ordered\n m{a=\"y\"} 5\n m{a=\"x\"} 2\n", &[("sort_desc", "sort")]),
+        ("eval instant at 1m 1 + 1\n 2\n", &[(" 2\n", " 3\n"), (" 2\n", " {} 2\n"), (" 2\n", "")]),
+        ("eval instant at 1m \"a\"\n expect string \"a\"\n", &[("string \"a\"", "string \"b\"")]),
+        (
+            "eval range from 0 to 2m step 1m m{a=\"x\"}\n m{a=\"x\"} 1 2 3\n",
+            &[("1 2 3", "1 2 4"), ("1 2 3", "1 _ 3"), ("1 2 3", "1 2"), ("1 2 3", "_ 1 2"), ("1 2 3", "1 2 3 4")],
+        ),
+        (
+            "eval instant at 2m m{a=\"x\"}[2m]\n expect range vector from 1m to 2m step 1m\n m{a=\"x\"} 2 3\n",
+            &[(" 2 3\n", " 2 4\n"), ("from 1m", "from 2m"), (" expect range vector from 1m to 2m step 1m\n", "")],
+        ),
+        // Annotations: one that is not there, another text, none expected.
+        (
+            "eval instant at 1m rate(g[2m])\n expect info regex: might not be a counter.*\"g\"\n {} 0.016666666666666666\n",
+            &[
+                ("might not be", "is surely not"),
+                ("info regex", "warn regex"),
+                ("info regex: might not be a counter.*\"g\"", "no_info"),
+                ("expect info regex: might not be a counter.*\"g\"", "expect info msg: might not be a counter"),
+            ],
+        ),
+        (
+            "eval instant at 1m rate(h_total[2m])\n expect no_info\n expect no_warn\n {} 0.016666666666666666\n",
+            &[("no_info", "info"), ("no_warn", "warn")],
+        ),
+        // Histograms: kind, numbers, buckets, bounds, reset hint.
+        (
+            "eval instant at 1m n\n n {{schema:1 count:4 sum:3 z_bucket:1 buckets:[1 2] offset:1 counter_reset_hint:gauge}}\n",
+            &[
+                ("count:4", "count:5"),
+                ("sum:3", "sum:3.1"),
+                ("schema:1", "schema:2"),
+                ("z_bucket:1", "z_bucket:2"),
+                ("z_bucket:1", "z_bucket:1 z_bucket_w:0.5"),
+                ("buckets:[1 2]", "buckets:[1 3]"),
+                ("offset:1", "offset:2"),
+                ("buckets:[1 2]", "n_buckets:[1 2]"),
+                ("hint:gauge", "hint:reset"),
+                ("{{schema:1 count:4 sum:3 z_bucket:1 buckets:[1 2] offset:1 counter_reset_hint:gauge}}", "4"),
+            ],
+        ),
+        ("eval instant at 1m c\n c {{schema:-53 count:1 custom_values:[1 2] buckets:[1]}}\n", &[("[1 2]", "[1 3]")]),
+        (
+            "eval range from 0 to 1m step 1m n\n n {{}} {{schema:1 count:4 sum:3 z_bucket:1 buckets:[1 2] offset:1}}\n",
+            &[("n {{}}", "n _"), ("n {{}}", "n 0"), ("n {{}} ", "n {{}} {{}} ")],
+        ),
+        // Failures: none, another text.
+        (
+            "eval instant at 1m rate(m)\n expect fail regex: expected type range vector\n",
+            &[("expected type range", "expected type instant"), ("rate(m)", "rate(nothing[5m])")],
+        ),
+        ("eval instant at 1m m\n m{a=\"x\"} 2\n m{a=\"y\"} 5\n", &[(" m{a=\"x\"} 2\n", " expect fail\n")]),
+    ] {
+        let (summary, _dir) = run(&format!("{load}{right}"));
+        assert_eq!((summary.failures(), &summary.broken), (Vec::new(), &Vec::new()), "{right}");
+        for (part, wrong) in corruptions {
+            let corrupted = right.replacen(part, wrong, 1);
+            assert_ne!(corrupted, right, "{part}");
+            let (summary, _dir) = run(&format!("{load}{corrupted}"));
+            let failed = summary.cases.iter().any(|case| matches!(case.own, Verdict::Failed(_)));
+            assert!(failed || !summary.broken.is_empty(), "{corrupted}: {summary}");
+        }
+    }
 }
 
 #[test]
-fn features_come_from_the_table() {
+fn clear_empties_the_store() {
+    let (summary, _dir) = run(&format!(
+        "{LOAD}clear\neval instant at 1m m\n\n# a comment\nload 1m\n h _ 3\n\neval instant at 1m h\n h 3\n"
+    ));
+    assert_eq!(summary.own(), super::Count { passed: 2, failed: 0, skipped: 0 }, "{summary}");
+}
+
+#[test]
+fn features_come_from_the_table_and_are_counted_one_by_one() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("cases.tsv"), "file\tline\tkind\tfeatures\none.test\t1\tinstant\tfill\n").unwrap();
-    std::fs::write(dir.path().join("one.test"), "eval instant at 0 1\n 2\n").unwrap();
+    let table = "file\tline\tkind\tfeatures\none.test\t1\tinstant\tfill,nh\none.test\t4\tinstant\tnh\n";
+    std::fs::write(dir.path().join("cases.tsv"), table).unwrap();
+    std::fs::write(dir.path().join("one.test"), "eval instant at 0 1\n 2\n\neval instant at 0 1\n 1\n").unwrap();
     let summary = run_dir(dir.path(), Placement::Head).unwrap();
-    assert_eq!((summary.cases[0].features.as_str(), &summary.cases[0].own), ("fill", &Verdict::Skipped));
+    assert_eq!(summary.cases[0].features.as_str(), "fill,nh");
+    let text = summary.to_string();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or("").to_owned();
+    assert!(line("fill").ends_with(" 0 passed of 1") && line("nh").ends_with(" 1 passed of 2"), "{text}");
+}
+
+#[test]
+fn classic_histograms_are_stored_as_native_ones_too() {
+    let (summary, _dir) =
+        run("load_with_nhcb 1m\n h_bucket{le=\"1\"} 1\n h_bucket{le=\"+Inf\"} 3\n h_sum 5\n\neval instant at 0 h\n \
+         h {{schema:-53 count:3 sum:5 custom_values:[1] buckets:[1 2]}}\n\neval instant at 0 h_bucket{le=\"1\"}\n \
+         h_bucket{le=\"1\"} 1\n");
+    assert_eq!(summary.failures(), Vec::<String>::new(), "{summary}");
+    assert_eq!(summary.own().passed, 2);
+}
+
+#[test]
+fn start_timestamps_stand_before_their_samples() {
+    let (summary, _dir) = run("load 1m\n m@st _ -10s\n m 1 2\n\neval instant at 1m m\n m 2\n");
+    assert_eq!(summary.own().passed, 1, "{summary}");
+    for lines in
+        [" m@st 0s\n m 1 2\n", " m@st 0s\n n 1\n", " m@st 0s\n", " m@st 0s\n m@st 0s\n m 1\n", " m@st x\n m 1\n"]
+    {
+        let (summary, _dir) = run(&format!("load 1m\n{lines}\n"));
+        assert_eq!(summary.broken.len(), 1, "{lines}");
+    }
 }
 
 #[test]

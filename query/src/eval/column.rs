@@ -1,9 +1,18 @@
 //! A column: one value per step of a grid, and a bitmap that says at which steps there is one.
 //!
 //! Values at absent steps are arbitrary (they are computed along because a loop without branches is faster), so every
-//! reader asks the bitmap. A histogram column will stand beside the float column with a bitmap of its own.
+//! reader asks the bitmap. Native histograms stand in a sparse column beside the floats, which most series do not have; the
+//! bitmap is of both, so that whoever asks only whether there is a sample (set operators, say) need not know them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use marigram_storage::model::histogram::Histogram;
 
 use super::memory::Held;
+use crate::error::QueryError;
+use crate::histogram::size_in_samples;
+use crate::value::SampleValue;
 
 /// A set of steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,25 +119,169 @@ impl Steps {
     }
 }
 
-/// The floats of one series over a grid.
+/// The samples of one series over a grid.
 #[derive(Debug)]
 pub(crate) struct Column {
-    /// One per step; arbitrary where `present` says no.
+    /// One per step; arbitrary where `present` says no, and where there is a histogram.
     pub(crate) values: Vec<f64>,
     /// Where there is a sample.
     pub(crate) present: Steps,
+    /// The histograms, if there are any.
+    histograms: Option<Box<Histograms>>,
     /// Its share of the query's sample limit.
-    #[expect(dead_code, reason = "counts the column while it lives")]
-    pub(crate) held: Held,
+    held: Held,
+}
+
+/// The histograms of a column.
+#[derive(Debug)]
+struct Histograms {
+    /// One slot per step; what is in it counts only where `steps` says so.
+    slots: Vec<Option<Arc<Histogram>>>,
+    /// Where the sample, if it is present, is a histogram.
+    steps: Steps,
 }
 
 impl Column {
+    /// A column without samples.
+    pub(crate) fn empty(steps: usize, held: Held) -> Self {
+        Column { values: vec![0.0; steps], present: Steps::none(steps), histograms: None, held }
+    }
+
     /// Puts a sample at `step`.
     #[inline]
     pub(crate) fn put(&mut self, step: usize, value: f64) {
         if let Some(slot) = self.values.get_mut(step) {
             *slot = value;
             self.present.set(step);
+            if let Some(histograms) = &mut self.histograms {
+                histograms.steps.unset(step);
+            }
+        }
+    }
+
+    /// Puts a histogram at `step`, and counts it.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(crate) fn put_histogram(&mut self, step: usize, histogram: Arc<Histogram>) -> Result<(), QueryError> {
+        self.held.hold_more(size_in_samples(&histogram))?;
+        let steps = self.values.len();
+        let histograms = match &mut self.histograms {
+            Some(histograms) => histograms,
+            empty => {
+                // A slot takes half of what a sample does, but it is there at every step.
+                self.held.hold_more(steps / 2)?;
+                empty.insert(Box::new(Histograms { slots: vec![None; steps], steps: Steps::none(steps) }))
+            }
+        };
+        if let Some(slot) = histograms.slots.get_mut(step) {
+            *slot = Some(histogram);
+            histograms.steps.set(step);
+            self.present.set(step);
+        }
+        Ok(())
+    }
+
+    /// Puts either at `step`.
+    ///
+    /// # Errors
+    /// As [`Column::put_histogram`].
+    pub(crate) fn put_sample(&mut self, step: usize, value: SampleValue) -> Result<(), QueryError> {
+        match value {
+            SampleValue::Float(value) => {
+                self.put(step, value);
+                Ok(())
+            }
+            SampleValue::Histogram(histogram) => self.put_histogram(step, histogram),
+        }
+    }
+
+    /// Whether there can be histograms.
+    #[inline]
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.histograms.is_some()
+    }
+
+    /// The histogram at `step`, if there is one.
+    #[inline]
+    pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        let histograms = self.histograms.as_deref()?;
+        if !histograms.steps.get(step) || !self.present.get(step) {
+            return None;
+        }
+        histograms.slots.get(step)?.as_ref()
+    }
+
+    /// The histograms: (step, histogram), ascending.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (usize, &Arc<Histogram>)> + '_ {
+        let steps = self.histograms.iter().flat_map(|histograms| histograms.steps.iter());
+        steps.filter_map(|step| Some((step, self.histogram(step)?)))
+    }
+
+    /// Takes the histogram at `step` out, if there is one.
+    pub(crate) fn take_histogram(&mut self, step: usize) -> Option<Arc<Histogram>> {
+        let present = self.present.get(step);
+        let histograms = self.histograms.as_deref_mut()?;
+        if !present || !histograms.steps.get(step) {
+            return None;
+        }
+        histograms.steps.unset(step);
+        self.present.unset(step);
+        let taken = histograms.slots.get_mut(step)?.take()?;
+        self.held.release(size_in_samples(&taken));
+        Some(taken)
+    }
+
+    /// Puts into the place of each histogram what `f` makes of it.
+    ///
+    /// # Errors
+    /// As [`Column::put_histogram`].
+    pub(crate) fn replace_histograms(
+        &mut self,
+        mut f: impl FnMut(usize, Arc<Histogram>) -> Option<SampleValue>,
+    ) -> Result<(), QueryError> {
+        let Some(histograms) = self.histograms.as_deref() else { return Ok(()) };
+        for step in histograms.steps.intersection(&self.present).iter() {
+            if let Some(made) = self.take_histogram(step).and_then(|histogram| f(step, histogram)) {
+                self.put_sample(step, made)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets which samples are histograms: their values are arbitrary then.
+    pub(crate) fn forget_kinds(&mut self) {
+        self.histograms = None;
+    }
+
+    /// Takes all histograms out. Whether there was one.
+    pub(crate) fn drop_histograms(&mut self) -> bool {
+        let Some(histograms) = self.histograms.take() else { return false };
+        // What they counted is given back with the slots.
+        let counted = histograms.slots.iter().flatten().map(|histogram| size_in_samples(histogram)).sum::<usize>();
+        self.held.release(counted + self.values.len() / 2);
+        let any = histograms.steps.intersects(&self.present);
+        self.present.subtract(&histograms.steps);
+        any
+    }
+
+    /// Takes all floats out.
+    pub(crate) fn drop_floats(&mut self) {
+        match &self.histograms {
+            Some(histograms) => self.present.intersect(&histograms.steps),
+            None => self.present = Steps::none(self.values.len()),
+        }
+    }
+
+    /// Where there is a float.
+    pub(crate) fn float_steps(&self) -> Cow<'_, Steps> {
+        match &self.histograms {
+            None => Cow::Borrowed(&self.present),
+            Some(histograms) => {
+                let mut steps = self.present.clone();
+                steps.subtract(&histograms.steps);
+                Cow::Owned(steps)
+            }
         }
     }
 
@@ -137,16 +290,40 @@ impl Column {
         self.values.iter_mut().for_each(|value| *value = f(*value));
     }
 
-    /// The samples: (step, value), ascending.
+    /// The floats: (step, value), ascending.
     pub(crate) fn samples(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
-        self.present.iter().filter_map(|step| Some((step, *self.values.get(step)?)))
+        let histograms = self.histograms.as_deref();
+        let is_float = move |step: &usize| histograms.is_none_or(|histograms| !histograms.steps.get(*step));
+        self.present.iter().filter(is_float).filter_map(|step| Some((step, *self.values.get(step)?)))
+    }
+
+    /// The float at `step`, if there is one.
+    #[inline]
+    pub(crate) fn float(&self, step: usize) -> Option<f64> {
+        let is_histogram = self.histograms.as_deref().is_some_and(|histograms| histograms.steps.get(step));
+        if is_histogram || !self.present.get(step) { None } else { self.values.get(step).copied() }
+    }
+
+    /// The sample at `step`, if there is one.
+    pub(crate) fn sample(&self, step: usize) -> Option<SampleValue> {
+        match self.histogram(step) {
+            Some(histogram) => Some(SampleValue::Histogram(Arc::clone(histogram))),
+            None => self.float(step).map(SampleValue::Float),
+        }
     }
 
     /// Takes over the samples of `other`. Where both have one, that of `other` is taken.
-    pub(crate) fn absorb(&mut self, other: &Column) {
+    ///
+    /// # Errors
+    /// As [`Column::put_histogram`].
+    pub(crate) fn absorb(&mut self, other: &Column) -> Result<(), QueryError> {
         for (step, value) in other.samples() {
             self.put(step, value);
         }
+        for (step, histogram) in other.histograms() {
+            self.put_histogram(step, Arc::clone(histogram))?;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 
-use super::column::{Column, Steps};
+use super::column::Column;
 use super::memory::SampleLimit;
 use crate::annotations::Remarks;
 use crate::error::QueryError;
@@ -64,6 +64,10 @@ pub(crate) struct Exec<'q> {
     pub(crate) source: &'q dyn Source,
     pub(crate) context: &'q Context,
     pub(crate) lookback_ms: i64,
+    /// Whether names that functions take away stay until the end of the query.
+    pub(crate) delayed_name_removal: bool,
+    /// Whether the label `__type__` says what is a counter, instead of the name.
+    pub(crate) type_labels: bool,
     pub(crate) limit: SampleLimit,
     pub(crate) remarks: RefCell<Remarks>,
     pub(crate) kept: RefCell<Kept>,
@@ -79,8 +83,7 @@ pub(crate) struct Kept {
 impl Exec<'_> {
     /// An empty column over a grid, counted against the sample limit while it lives.
     pub(crate) fn column(&self, grid: Grid) -> Result<Column, QueryError> {
-        let held = self.limit.hold(grid.steps)?;
-        Ok(Column { values: vec![0.0; grid.steps], present: Steps::none(grid.steps), held })
+        Ok(Column::empty(grid.steps, self.limit.hold(grid.steps)?))
     }
 
     /// Counts bytes that are kept to the query's end against its memory budget.

@@ -1,5 +1,7 @@
 //! What is the same at all steps is evaluated once, and repeated.
 
+use std::sync::Arc;
+
 use super::{BoxedOperator, Exec, Grid, Operator, SeriesColumn, open};
 use crate::error::QueryError;
 use crate::plan::VectorNode;
@@ -24,9 +26,13 @@ impl Operator for Broadcast<'_> {
             return Ok(Some(series));
         }
         let mut column = self.exec.column(self.grid)?;
-        if let Some(&value) = series.column.values.first() {
+        if let Some(histogram) = series.column.histogram(0) {
+            for step in 0..self.grid.steps {
+                column.put_histogram(step, Arc::clone(histogram))?;
+            }
+        } else if let Some(&value) = series.column.values.first() {
             (0..self.grid.steps).for_each(|step| column.put(step, value));
         }
-        Ok(Some(SeriesColumn { labels: series.labels, column }))
+        Ok(Some(SeriesColumn { column, ..series }))
     }
 }

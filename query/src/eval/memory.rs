@@ -17,7 +17,7 @@ pub(crate) struct SampleLimit {
 /// A share of the limit, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
-    tally: Arc<Tally>,
+    limit: SampleLimit,
     samples: usize,
 }
 
@@ -34,27 +34,43 @@ impl SampleLimit {
 
     /// Counts `samples` until the share is dropped.
     pub(crate) fn hold(&self, samples: usize) -> Result<Held, QueryError> {
-        let mut held = Held { tally: Arc::clone(&self.tally), samples: 0 };
-        self.hold_more(&mut held, samples)?;
+        let mut held = Held { limit: self.clone(), samples: 0 };
+        held.hold_more(samples)?;
         Ok(held)
     }
 
     /// Counts `samples` more in an existing share.
     pub(crate) fn hold_more(&self, held: &mut Held, samples: usize) -> Result<(), QueryError> {
-        let before = self.tally.samples_held.fetch_add(samples as u64, Ordering::Relaxed);
-        held.samples += samples;
+        debug_assert!(Arc::ptr_eq(&self.tally, &held.limit.tally));
+        held.hold_more(samples)
+    }
+}
+
+impl Held {
+    /// Counts `samples` more in this share.
+    pub(crate) fn hold_more(&mut self, samples: usize) -> Result<(), QueryError> {
+        let tally = &self.limit.tally;
+        let before = tally.samples_held.fetch_add(samples as u64, Ordering::Relaxed);
+        self.samples += samples;
         let now = before.saturating_add(samples as u64);
-        if now > self.max as u64 {
+        if now > self.limit.max as u64 {
             return Err(QueryError::too_many_samples());
         }
-        self.tally.samples_peak.fetch_max(now, Ordering::Relaxed);
+        tally.samples_peak.fetch_max(now, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Gives `samples` of this share back.
+    pub(crate) fn release(&mut self, samples: usize) {
+        let samples = samples.min(self.samples);
+        self.samples -= samples;
+        self.limit.tally.samples_held.fetch_sub(samples as u64, Ordering::Relaxed);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.tally.samples_held.fetch_sub(self.samples as u64, Ordering::Relaxed);
+        self.limit.tally.samples_held.fetch_sub(self.samples as u64, Ordering::Relaxed);
     }
 }
 

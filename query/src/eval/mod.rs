@@ -14,9 +14,11 @@ mod column;
 mod exec;
 pub(crate) mod function;
 mod guard;
+mod info;
 mod invariant;
-mod kahan;
+pub(crate) mod kahan;
 mod memory;
+mod notes;
 mod range;
 mod scalar;
 mod select;
@@ -29,6 +31,7 @@ pub(crate) use memory::SampleLimit;
 use marigram_storage::model::labels::Labels;
 
 use crate::error::QueryError;
+use crate::names::without_metadata;
 use crate::plan::{MatrixNode, ScalarNode, VectorNode};
 
 /// A series, or a fragment of one, over a grid.
@@ -36,6 +39,29 @@ use crate::plan::{MatrixNode, ScalarNode, VectorNode};
 pub(crate) struct SeriesColumn {
     pub(crate) labels: Labels,
     pub(crate) column: Column,
+    /// Whether the metric's name goes at the end of the query; only where names are removed that late.
+    pub(crate) drops_name: bool,
+}
+
+impl SeriesColumn {
+    /// A series that keeps the labels it has.
+    pub(crate) fn new(labels: Labels, column: Column) -> Self {
+        SeriesColumn { labels, column, drops_name: false }
+    }
+
+    /// Takes the metric's name away, now or at the end of the query.
+    pub(crate) fn drop_name(&mut self, exec: &Exec<'_>) {
+        if exec.delayed_name_removal {
+            self.drops_name = true;
+        } else {
+            self.labels = without_metadata(&self.labels);
+        }
+    }
+
+    /// The labels as they are at the end of the query.
+    pub(crate) fn final_labels(&self) -> Labels {
+        if self.drops_name { without_metadata(&self.labels) } else { self.labels.clone() }
+    }
 }
 
 /// Yields series over the grid that it was opened for.
@@ -71,12 +97,13 @@ pub(crate) fn open<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> 
         }
         VectorNode::Sort { order, input } => function::sort(exec, order, input, grid)?,
         VectorNode::Histogram { function, input, args, site } => {
-            guard::guarded(exec, node, function::histogram(exec, function, input, args, *site, grid)?)
+            guard::guarded(exec, node, function::histogram(exec, function, input, args, site, grid)?)
         }
         VectorNode::Aggregate(aggregate) => aggregate::open_aggregate(exec, aggregate, grid)?,
         VectorNode::WithScalar(binary) => guard::guarded(exec, node, binary::with_scalar(exec, binary, grid)?),
         VectorNode::Binary(binary) => guard::guarded(exec, node, binary::open(exec, binary, grid)?),
         VectorNode::Set(set) => guard::guarded(exec, node, binary::open_set(exec, set, grid)?),
+        VectorNode::Info(info_node) => guard::guarded(exec, node, info::info(exec, info_node, grid)),
         VectorNode::Invariant(inner) => Box::new(invariant::Broadcast::new(exec, inner, grid)?),
     })
 }

@@ -5,24 +5,32 @@
 //! 3. The function sees the window as two slices.
 
 use hashbrown::HashSet;
+use marigram_storage::context::Reservation;
+use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::model::sample::is_stale;
 
 use super::column::Steps;
+use super::function::extended;
 use super::function::smoothing::check_factors;
 use super::function::{Check, Window, WindowFunction};
+use super::notes::Notes;
 use super::scalar::{self, ScalarColumn};
 use super::select::SeriesReader;
 use super::subquery::Subquery;
 use super::{Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
+use crate::histogram::size_in_samples;
 use crate::names::without_metadata;
+use crate::parse::ast::Boundary;
 use crate::parse::strings::quote;
 use crate::plan::{MatrixNode, Moment, ScalarNode};
 use crate::value::Series;
 
 /// How many samples functions look at before the deadline is checked again.
 const SAMPLES_BETWEEN_CHECKS: usize = 1 << 20;
+/// As how many of them a histogram counts.
+const SAMPLES_PER_HISTOGRAM: usize = 64;
 
 /// The raw samples of series after series.
 struct SampleReader<'q> {
@@ -30,8 +38,15 @@ struct SampleReader<'q> {
     from: From<'q>,
     window: Moment,
     range_ms: i64,
+    /// How far samples before the start and behind the end of the range are seen, too.
+    beyond_ms: (i64, i64),
     times: Vec<i64>,
     values: Vec<f64>,
+    histograms: Vec<HistogramSample>,
+    /// The memory of the histograms.
+    reserved: Option<Reservation>,
+    /// Whether the name of the current series goes at the end.
+    drops_name: bool,
 }
 
 enum From<'q> {
@@ -47,8 +62,13 @@ impl<'q> SampleReader<'q> {
             MatrixNode::Select { select, range_ms, .. } => (select.moment, *range_ms),
             MatrixNode::Subquery { window, range_ms, .. } => (*window, *range_ms),
         };
-        let after_ms = window.of(grid.start_ms).saturating_sub(range_ms);
-        let until_ms = window.of(grid.last_ms());
+        let beyond_ms = match node.boundary() {
+            Boundary::Samples => (0, 0),
+            Boundary::Anchored => (exec.lookback_ms, 0),
+            Boundary::Smoothed => (exec.lookback_ms, exec.lookback_ms),
+        };
+        let after_ms = window.of(grid.start_ms).saturating_sub(range_ms).saturating_sub(beyond_ms.0);
+        let until_ms = window.of(grid.last_ms()).saturating_add(beyond_ms.1);
         let from = match node {
             _ if grid.steps == 0 => From::Nothing,
             MatrixNode::Select { select, .. } => {
@@ -58,56 +78,105 @@ impl<'q> SampleReader<'q> {
                 From::Subquery(Box::new(Subquery::open(exec, inner, after_ms, until_ms, *step_ms)?))
             }
         };
-        Ok(SampleReader { exec, from, window, range_ms, times: Vec::new(), values: Vec::new() })
+        let (times, values, histograms) = Default::default();
+        Ok(SampleReader {
+            exec,
+            from,
+            window,
+            range_ms,
+            beyond_ms,
+            times,
+            values,
+            histograms,
+            reserved: None,
+            drops_name: false,
+        })
     }
 
     /// Loads the samples of the next series; `None` at the end.
     fn next(&mut self) -> Result<Option<Labels>, QueryError> {
         self.times.clear();
         self.values.clear();
+        self.histograms.clear();
+        self.reserved = None;
+        let next = self.load()?;
+        if !self.histograms.is_empty() {
+            // They stay until the next series, and can be much larger than floats.
+            let samples: usize = self.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum();
+            self.reserved = Some(self.exec.context.reserve(16 * samples as u64)?);
+        }
+        Ok(next)
+    }
+
+    fn load(&mut self) -> Result<Option<Labels>, QueryError> {
         match &mut self.from {
             From::Nothing => Ok(None),
-            From::Store(reader) => reader.next(self.exec, |series, times, values| {
-                for (&time_ms, &value) in times.iter().zip(values).filter(|(_, value)| !is_stale(**value)) {
+            From::Store(reader) => reader.next(self.exec, |series, samples| {
+                let floats = samples.times.iter().zip(samples.values);
+                for (&time_ms, &value) in floats.filter(|(_, value)| !is_stale(**value)) {
                     self.times.push(time_ms);
                     self.values.push(value);
                 }
+                let histograms = samples.histograms.iter().filter(|sample| !sample.histogram.is_stale());
+                self.histograms.extend(histograms.cloned());
                 Ok(series.labels.clone())
             }),
             From::Subquery(subquery) => {
                 self.exec.check()?;
-                subquery.next(&mut self.times, &mut self.values)
+                let next = subquery.next(&mut self.times, &mut self.values, &mut self.histograms)?;
+                Ok(next.map(|(labels, drops_name)| {
+                    self.drops_name = drops_name;
+                    labels
+                }))
             }
         }
     }
 
     /// Calls `f` with the window of every step that holds a sample.
-    fn windows(&self, grid: Grid, mut f: impl FnMut(usize, Window<'_>)) -> Result<(), QueryError> {
+    fn windows(
+        &self,
+        grid: Grid,
+        mut f: impl FnMut(usize, Window<'_>) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
         let (mut from, mut to) = (0, 0);
+        let (mut from_histogram, mut to_histogram) = (0, 0);
         let mut seen = 0;
         let (mut looked_at, mut read, mut read_to) = (0, 0, 0);
         for step in 0..grid.steps {
             let time_ms = grid.time_ms(step);
             let end_ms = self.window.of(time_ms);
             let start_ms = end_ms.saturating_sub(self.range_ms);
-            while self.times.get(to).is_some_and(|&t| t <= end_ms) {
+            let (after_ms, until_ms) =
+                (start_ms.saturating_sub(self.beyond_ms.0), end_ms.saturating_add(self.beyond_ms.1));
+            while self.times.get(to).is_some_and(|&t| t <= until_ms) {
                 to += 1;
             }
-            while from < to && self.times.get(from).is_some_and(|&t| t <= start_ms) {
+            while from < to && self.times.get(from).is_some_and(|&t| t <= after_ms) {
                 from += 1;
             }
+            if !self.histograms.is_empty() {
+                let time_ms = |at: usize| self.histograms.get(at).map(|sample| sample.timestamp_ms);
+                while time_ms(to_histogram).is_some_and(|t| t <= until_ms) {
+                    to_histogram += 1;
+                }
+                while from_histogram < to_histogram && time_ms(from_histogram).is_some_and(|t| t <= after_ms) {
+                    from_histogram += 1;
+                }
+            }
             let (Some(times), Some(values)) = (self.times.get(from..to), self.values.get(from..to)) else { continue };
-            looked_at += times.len();
+            let histograms = self.histograms.get(from_histogram..to_histogram).unwrap_or_default();
+            looked_at += times.len() + histograms.len() * SAMPLES_PER_HISTOGRAM;
             read += to - read_to.max(from);
             read_to = to;
-            if !times.is_empty() {
+            if !times.is_empty() || !histograms.is_empty() {
                 // Long windows at many steps are work that no series count bounds.
-                seen += times.len();
+                seen += times.len() + histograms.len() * SAMPLES_PER_HISTOGRAM;
                 if seen > SAMPLES_BETWEEN_CHECKS {
                     seen = 0;
                     self.exec.check()?;
                 }
-                f(step, Window { times, values, start_ms, end_ms, range_ms: self.range_ms, time_ms, args: [0.0; 2] });
+                let (range_ms, args) = (self.range_ms, [0.0; 2]);
+                f(step, Window { times, values, histograms, start_ms, end_ms, range_ms, time_ms, args })?;
             }
         }
         self.exec.context.tally().add(looked_at as u64, read as u64);
@@ -138,16 +207,24 @@ impl<'q> RangeFunction<'q> {
         Ok(RangeFunction { reader, function, args, grid, seen: HashSet::new() })
     }
 
-    fn remark(&self, name: Option<&str>) {
-        if let (Check::Counter(span), Some(name)) = (self.function.check, name)
-            && !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
-        {
-            let text = format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                quote(name)
-            );
-            self.reader.exec.remarks.borrow_mut().info(text, span);
-        }
+    fn remark(&self, labels: &Labels) {
+        let exec = self.reader.exec;
+        let (Check::Counter, Some(name)) = (self.function.check, labels.metric_name()) else { return };
+        let text = if exec.type_labels {
+            let kind = labels.get("__type__").unwrap_or("");
+            if matches!(kind, "counter" | "histogram") {
+                return;
+            }
+            let wanted = "__type__ label is not set to \"counter\" or \"histogram\"";
+            format!("metric might not be a counter, {wanted}, got {}: {}", quote(kind), quote(name))
+        } else {
+            if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
+                return;
+            }
+            let wanted = "name does not end in _total/_sum/_count/_bucket";
+            format!("metric might not be a counter, {wanted}: {}", quote(name))
+        };
+        exec.remarks.borrow_mut().info(text, self.function.span);
     }
 }
 
@@ -156,34 +233,45 @@ impl Operator for RangeFunction<'_> {
         while let Some(labels) = self.reader.next()? {
             let exec = self.reader.exec;
             let mut column = exec.column(self.grid)?;
-            let (kernel, args, check) = (self.function.kernel, &self.args, self.function.check);
-            let mut refused = None;
+            let (function, args) = (self.function, &self.args);
+            let mut notes = Notes::default();
             self.reader.windows(self.grid, |step, mut window| {
                 for (slot, arg) in window.args.iter_mut().zip(args) {
                     *slot = arg.at(step);
                 }
-                match check {
-                    Check::Quantile(span) => super::function::check_quantile(exec, window.args[0], span),
-                    Check::Factors => refused = refused.take().or(check_factors(window.args).err()),
-                    Check::Nothing | Check::Counter(_) => {}
+                match function.check {
+                    Check::Quantile if window.values.is_empty() => {}
+                    Check::Quantile => super::function::check_quantile(exec, window.args[0], function.span),
+                    Check::Factors => check_factors(window.args)?,
+                    Check::Nothing | Check::Counter => {}
                 }
-                if let Some(value) = kernel(&window) {
-                    column.put(step, value);
+                if window.histograms.is_empty() {
+                    if let Some(value) = (function.kernel)(&window) {
+                        column.put(step, value);
+                    }
+                    return Ok(());
+                }
+                match function.of_histograms(&window, &mut notes) {
+                    Some(value) => column.put_sample(step, value),
+                    None => Ok(()),
                 }
             })?;
-            if let Some(error) = refused {
-                return Err(error);
-            }
+            notes.write(exec, labels.metric_name().unwrap_or(""), function.span);
             if column.present.is_empty() {
                 continue;
             }
-            self.remark(labels.metric_name());
-            let labels = if self.function.keeps_name { labels } else { without_metadata(&labels) };
+            if !column.has_histograms() || !column.float_steps().is_empty() {
+                self.remark(&labels);
+            }
+            let mut series = SeriesColumn { labels, column, drops_name: self.reader.drops_name };
+            if !self.function.keeps_name {
+                series.drop_name(exec);
+            }
             exec.keep_bytes(32)?;
-            if !self.seen.insert(labels.id()) {
+            if !self.seen.insert(series.labels.id()) && !exec.delayed_name_removal {
                 return Err(QueryError::same_labelset());
             }
-            return Ok(Some(SeriesColumn { labels, column }));
+            return Ok(Some(series));
         }
         Ok(None)
     }
@@ -212,7 +300,10 @@ impl Operator for AbsentOverTime<'_> {
         let mut missing = Steps::all(self.grid.steps);
         let mut reader = SampleReader::open(self.exec, self.input, self.grid)?;
         while !missing.is_empty() && reader.next()?.is_some() {
-            reader.windows(self.grid, |step, _| missing.unset(step))?;
+            reader.windows(self.grid, |step, _| {
+                missing.unset(step);
+                Ok(())
+            })?;
         }
         if missing.is_empty() {
             return Ok(None);
@@ -220,23 +311,40 @@ impl Operator for AbsentOverTime<'_> {
         let mut column = self.exec.column(self.grid)?;
         column.values.fill(1.0);
         column.present = missing;
-        Ok(Some(SeriesColumn { labels: self.labels.clone(), column }))
+        Ok(Some(SeriesColumn::new(self.labels.clone(), column)))
     }
 }
 
 /// The range vector at one evaluation time, as an instant query for it yields it; by labels.
 pub(super) fn materialise(exec: &Exec<'_>, node: &MatrixNode, time_ms: i64) -> Result<Vec<Series>, QueryError> {
-    let mut reader = SampleReader::open(exec, node, Grid::instant(time_ms))?;
+    let grid = Grid::instant(time_ms);
+    let mut reader = SampleReader::open(exec, node, grid)?;
     let mut held = exec.limit.hold(0)?;
     let mut out = Vec::new();
     while let Some(labels) = reader.next()? {
-        if reader.times.is_empty() {
+        if node.boundary() != Boundary::Samples {
+            if !reader.histograms.is_empty() {
+                let word = node.boundary().as_str();
+                return Err(QueryError::execution(format!("{word} modifier is not supported with histograms")));
+            }
+            let mut ends = (Vec::new(), Vec::new());
+            reader.windows(grid, |_, window| {
+                ends = extended::with_ends(&window, node.boundary());
+                Ok(())
+            })?;
+            (reader.times, reader.values) = ends;
+        }
+        if reader.times.is_empty() && reader.histograms.is_empty() {
             continue;
         }
-        exec.limit.hold_more(&mut held, reader.times.len())?;
-        exec.context.tally().add(reader.times.len() as u64, reader.times.len() as u64);
+        let histograms = reader.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum::<usize>();
+        let samples = reader.times.len() + histograms;
+        exec.limit.hold_more(&mut held, samples)?;
+        exec.context.tally().add(samples as u64, samples as u64);
         exec.keep_labels(&labels)?;
-        out.push(Series { labels, times_ms: reader.times.clone(), values: reader.values.clone() });
+        let labels = if reader.drops_name { without_metadata(&labels) } else { labels };
+        let (times_ms, values) = (reader.times.clone(), reader.values.clone());
+        out.push(Series { labels, times_ms, values, histograms: reader.histograms.clone() });
     }
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(out)

@@ -4,8 +4,8 @@ use super::column::Steps;
 use super::memory::Held;
 use super::{Exec, Grid, open};
 use crate::error::QueryError;
-use crate::eval::function::math::binary_operation;
-use crate::plan::{ScalarNode, VectorNode};
+use crate::eval::function::math::{self, binary_operation};
+use crate::plan::{ScalarFold, ScalarNode, VectorNode};
 
 /// A number per step.
 #[derive(Debug)]
@@ -47,6 +47,15 @@ pub(super) fn evaluate(exec: &Exec<'_>, node: &ScalarNode, grid: Grid) -> Result
             let operation = binary_operation(*op);
             fill(exec, grid, |step| operation(lhs.at(step), rhs.at(step)))
         }
+        ScalarNode::Fold(fold, both) => {
+            let [a, b] = &**both;
+            let (a, b) = (evaluate(exec, a, grid)?, evaluate(exec, b, grid)?);
+            let fold = match fold {
+                ScalarFold::Max => math::max,
+                ScalarFold::Min => math::min,
+            };
+            fill(exec, grid, |step| fold(a.at(step), b.at(step)))
+        }
         ScalarNode::OfVector(vector) => of_vector(exec, vector, grid),
         ScalarNode::Invariant(inner) => Ok(match evaluate(exec, inner, grid.first_step())? {
             ScalarColumn::Values(values, _) => ScalarColumn::Constant(values.first().copied().unwrap_or(f64::NAN)),
@@ -60,7 +69,7 @@ fn fill(exec: &Exec<'_>, grid: Grid, f: impl Fn(usize) -> f64) -> Result<ScalarC
     Ok(ScalarColumn::Values((0..grid.steps).map(f).collect(), held))
 }
 
-/// `scalar(v)`: the value of the only series that has one, else NaN.
+/// `scalar(v)`: the value of the only series that has one, else NaN. Histograms are no values.
 fn of_vector(exec: &Exec<'_>, vector: &VectorNode, grid: Grid) -> Result<ScalarColumn, QueryError> {
     let held = exec.limit.hold(grid.steps)?;
     let mut values = vec![f64::NAN; grid.steps];
@@ -72,7 +81,7 @@ fn of_vector(exec: &Exec<'_>, vector: &VectorNode, grid: Grid) -> Result<ScalarC
                 *slot = if seen.get(step) { f64::NAN } else { value };
             }
         }
-        seen.unite(&series.column.present);
+        seen.unite(&series.column.float_steps());
     }
     Ok(ScalarColumn::Values(values, held))
 }

@@ -4,7 +4,10 @@
 //! not depend on when a query is asked. Where the plan shows that series come whole, they stream; else all are taken in
 //! and fragments are put together, since a window must see a series whole.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
+use marigram_storage::model::histogram::{Histogram, HistogramSample, ResetHint};
 use marigram_storage::model::labels::Labels;
 
 use super::{BoxedOperator, Exec, Grid, SeriesColumn, open};
@@ -47,18 +50,38 @@ impl<'q> Subquery<'q> {
         Ok(Subquery { grid, series })
     }
 
-    /// Writes the samples of the next series into the columns; `None` at the end.
-    pub(super) fn next(&mut self, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<Option<Labels>, QueryError> {
+    /// Writes the samples of the next series into the columns; answers its labels, and whether its name goes at the end of
+    /// the query. `None` at the end.
+    pub(super) fn next(
+        &mut self,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+        histograms: &mut Vec<HistogramSample>,
+    ) -> Result<Option<(Labels, bool)>, QueryError> {
         let next = match &mut self.series {
             Inner::Streaming(operator) => operator.next()?,
             Inner::Collected(series) => series.next(),
         };
-        let Some(SeriesColumn { labels, column }) = next else { return Ok(None) };
+        let Some(SeriesColumn { labels, column, drops_name }) = next else { return Ok(None) };
         for (step, value) in column.samples() {
             times.push(self.grid.time_ms(step));
             values.push(value);
         }
-        Ok(Some(labels))
+        for (step, histogram) in column.histograms() {
+            let histogram = without_hint(histogram);
+            histograms.push(HistogramSample { timestamp_ms: self.grid.time_ms(step), histogram });
+        }
+        Ok(Some((labels, drops_name)))
+    }
+}
+
+/// The histogram without the hint whether it was reset: a subquery may step over the sample that was, or yield it twice.
+fn without_hint(histogram: &Arc<Histogram>) -> Arc<Histogram> {
+    match histogram.hint {
+        ResetHint::Unknown | ResetHint::Gauge => Arc::clone(histogram),
+        ResetHint::Reset | ResetHint::NotReset => {
+            Arc::new(Histogram { hint: ResetHint::Unknown, ..Histogram::clone(histogram) })
+        }
     }
 }
 
@@ -67,7 +90,7 @@ fn collected<'q>(exec: &'q Exec<'q>, mut operator: BoxedOperator<'q>) -> Result<
     let mut known: HashMap<Labels, usize> = HashMap::new();
     while let Some(next) = operator.next()? {
         match known.get(&next.labels).and_then(|&at| series.get_mut(at)) {
-            Some(whole) => whole.column.absorb(&next.column),
+            Some(whole) => whole.column.absorb(&next.column)?,
             None => {
                 exec.keep_labels(&next.labels)?;
                 known.insert(next.labels.clone(), series.len());

@@ -121,7 +121,7 @@ fn rate_over_a_switch_is_that_of_the_counter() {
     }
     let resets = engine.instant(&deduplicated(memory), &context(), "resets(c_total[15m])", 900_000).unwrap();
     let Value::Vector(resets) = resets.value else { panic!("resets are no vector") };
-    assert_eq!(resets[0].value, 0.0);
+    assert_eq!(resets[0].value.float(), Some(0.0));
 }
 
 #[test]

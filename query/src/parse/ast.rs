@@ -2,6 +2,7 @@
 
 use marigram_storage::model::matcher::Matcher;
 
+use super::duration_expr::Length;
 use super::functions::Function;
 
 /// A stretch of the query text, in bytes; `end` is exclusive.
@@ -38,8 +39,8 @@ pub struct Expr {
 /// What a node is. The parser has checked all types.
 #[derive(Clone, Debug)]
 pub enum ExprKind {
-    /// A number or duration literal, in seconds where it was a duration.
-    Number(f64),
+    /// A number or duration literal.
+    Number(NumberLiteral),
     /// A string literal, unescaped.
     String(String),
     /// `name{…} offset 5m @ 3`
@@ -48,21 +49,21 @@ pub enum ExprKind {
     Matrix {
         /// What is selected.
         selector: Selector,
-        /// Length of the range, ms, positive.
-        range_ms: i64,
+        /// Length of the range, positive.
+        range: Length,
     },
     /// `expr[1h:1m] offset 5m @ 3`
     Subquery {
         /// Evaluated at every step of the range.
         expr: Box<Expr>,
-        /// Length of the range, ms.
-        range_ms: i64,
-        /// Step, ms; `None`: the engine's default.
-        step_ms: Option<i64>,
+        /// Length of the range.
+        range: Length,
+        /// Step; `None`: the engine's default.
+        step: Option<Length>,
         /// Modifiers.
         at: At,
-        /// `offset`, ms; negative looks ahead.
-        offset_ms: i64,
+        /// `offset`; negative looks ahead.
+        offset: Length,
     },
     /// `f(args…)`
     Call {
@@ -82,18 +83,13 @@ pub enum ExprKind {
         /// `by` or `without`, and the names.
         grouping: Grouping,
     },
-    /// `lhs op rhs`
+    /// `first op rhs op rhs …`, grouped from the left: `((first op rhs) op rhs)`. Chains are flat, so that a long one is not
+    /// deep.
     Binary {
-        /// Which one.
-        op: BinaryOp,
-        /// Left.
-        lhs: Box<Expr>,
-        /// Right.
-        rhs: Box<Expr>,
-        /// `bool` behind a comparison.
-        return_bool: bool,
-        /// How series find each other; `None` unless both sides are vectors.
-        matching: Option<Matching>,
+        /// The leftmost operand.
+        first: Box<Expr>,
+        /// The operators with their right operands; at least one.
+        links: Vec<Link>,
     },
     /// `-expr` (`+expr` is `Positive`)
     Unary {
@@ -106,6 +102,28 @@ pub enum ExprKind {
     Paren(Box<Expr>),
 }
 
+/// A number, in seconds where it was written as a duration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NumberLiteral {
+    /// Its value.
+    pub value: f64,
+    /// Whether it was written as a duration, and is to be printed as one.
+    pub is_duration: bool,
+}
+
+/// A binary operator and what stands on its right.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Which one.
+    pub op: BinaryOp,
+    /// `bool` behind a comparison.
+    pub return_bool: bool,
+    /// How series find each other; `None` unless both sides are vectors.
+    pub matching: Option<Matching>,
+    /// Right.
+    pub rhs: Expr,
+}
+
 /// A series selector with its modifiers.
 #[derive(Clone, Debug)]
 pub struct Selector {
@@ -113,10 +131,37 @@ pub struct Selector {
     pub name: Option<String>,
     /// All matchers, the name's included.
     pub matchers: Vec<Matcher>,
-    /// `offset`, ms; negative looks ahead.
-    pub offset_ms: i64,
+    /// `offset`; negative looks ahead.
+    pub offset: Length,
     /// `@`.
     pub at: At,
+    /// `anchored` or `smoothed`.
+    pub boundary: Boundary,
+    /// Whether it may match everything: the second argument of `info`.
+    pub may_be_empty: bool,
+}
+
+/// What counts at the boundaries of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Boundary {
+    /// Only the samples within.
+    #[default]
+    Samples,
+    /// `anchored`: the last sample at or before each boundary.
+    Anchored,
+    /// `smoothed`: values interpolated between the samples on both sides of each boundary.
+    Smoothed,
+}
+
+impl Boundary {
+    /// As PromQL writes it; empty for [`Boundary::Samples`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Boundary::Samples => "",
+            Boundary::Anchored => "anchored",
+            Boundary::Smoothed => "smoothed",
+        }
+    }
 }
 
 /// The `@` modifier.
@@ -143,7 +188,7 @@ pub struct Grouping {
 }
 
 /// How the series of two vectors find each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Matching {
     /// One to one, or which side has many.
     pub cardinality: Cardinality,
@@ -153,6 +198,24 @@ pub struct Matching {
     pub labels: Vec<String>,
     /// Labels that `group_left (…)` or `group_right (…)` takes from the one side.
     pub include: Vec<String>,
+    /// Values that stand in for series without a partner.
+    pub fill: Fill,
+}
+
+/// Values that stand in where one side of an operator has no series for the other's.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Fill {
+    /// `fill_left (n)`, or `fill (n)`: in place of a missing left side.
+    pub left: Option<f64>,
+    /// `fill_right (n)`, or `fill (n)`: in place of a missing right side.
+    pub right: Option<f64>,
+}
+
+impl Fill {
+    /// Whether neither side is filled.
+    pub fn is_none(&self) -> bool {
+        self.left.is_none() && self.right.is_none()
+    }
 }
 
 /// Which side of a binary operation may have several series per match.
@@ -205,9 +268,23 @@ pub enum BinaryOp {
     Lss,
     Gte,
     Lte,
+    TrimUpper,
+    TrimLower,
     And,
     Or,
     Unless,
+}
+
+impl Cardinality {
+    /// As the HTTP API calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cardinality::OneToOne => "one-to-one",
+            Cardinality::ManyToOne => "many-to-one",
+            Cardinality::OneToMany => "one-to-many",
+            Cardinality::ManyToMany => "many-to-many",
+        }
+    }
 }
 
 impl AggregateOp {
@@ -254,6 +331,11 @@ impl AggregateOp {
         Self::ALL.into_iter().find(|op| op.as_str() == name)
     }
 
+    /// Whether only parsers with experimental functions know it.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, AggregateOp::Limitk | AggregateOp::LimitRatio)
+    }
+
     /// The type of the argument in front of the vector, for those that have one.
     pub fn param_type(self) -> Option<ValueType> {
         match self {
@@ -269,6 +351,28 @@ impl AggregateOp {
 }
 
 impl BinaryOp {
+    /// All of them.
+    pub const ALL: [BinaryOp; 18] = [
+        BinaryOp::Add,
+        BinaryOp::Sub,
+        BinaryOp::Mul,
+        BinaryOp::Div,
+        BinaryOp::Mod,
+        BinaryOp::Pow,
+        BinaryOp::Atan2,
+        BinaryOp::Eql,
+        BinaryOp::Neq,
+        BinaryOp::Gtr,
+        BinaryOp::Lss,
+        BinaryOp::Gte,
+        BinaryOp::Lte,
+        BinaryOp::TrimUpper,
+        BinaryOp::TrimLower,
+        BinaryOp::And,
+        BinaryOp::Or,
+        BinaryOp::Unless,
+    ];
+
     /// As PromQL writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -285,6 +389,8 @@ impl BinaryOp {
             BinaryOp::Lss => "<",
             BinaryOp::Gte => ">=",
             BinaryOp::Lte => "<=",
+            BinaryOp::TrimUpper => "</",
+            BinaryOp::TrimLower => ">/",
             BinaryOp::And => "and",
             BinaryOp::Or => "or",
             BinaryOp::Unless => "unless",
@@ -294,6 +400,11 @@ impl BinaryOp {
     /// `==`, `!=`, `>`, `<`, `>=`, `<=`
     pub fn is_comparison(self) -> bool {
         matches!(self, BinaryOp::Eql | BinaryOp::Neq | BinaryOp::Gtr | BinaryOp::Lss | BinaryOp::Gte | BinaryOp::Lte)
+    }
+
+    /// `</`, `>/`
+    pub fn is_trim(self) -> bool {
+        matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)
     }
 
     /// `and`, `or`, `unless`
@@ -333,11 +444,30 @@ impl Expr {
             ExprKind::Selector(_) | ExprKind::Aggregate { .. } => ValueType::Vector,
             ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => ValueType::Matrix,
             ExprKind::Call { function, .. } => function.returns,
-            ExprKind::Binary { lhs, rhs, .. } => match (lhs.value_type(), rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
+            ExprKind::Binary { first, links } => {
+                let mut sides = std::iter::once(&**first).chain(links.iter().map(|link| &link.rhs));
+                match sides.all(|side| side.value_type() == ValueType::Scalar) {
+                    true => ValueType::Scalar,
+                    false => ValueType::Vector,
+                }
+            }
             ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => expr.value_type(),
         }
+    }
+
+    /// How deep the tree is when every operator of a chain is a level of its own: what evaluating it by recursion takes.
+    pub fn depth(&self) -> usize {
+        let below = match &self.kind {
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Selector(_) | ExprKind::Matrix { .. } => 0,
+            ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => expr.depth(),
+            ExprKind::Call { args, .. } => args.iter().map(Expr::depth).max().unwrap_or(0),
+            ExprKind::Aggregate { expr, param, .. } => {
+                expr.depth().max(param.as_ref().map_or(0, |param| param.depth()))
+            }
+            ExprKind::Binary { first, links } => {
+                return links.iter().fold(first.depth(), |depth, link| depth.max(link.rhs.depth()).saturating_add(1));
+            }
+        };
+        below.saturating_add(1)
     }
 }

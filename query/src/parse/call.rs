@@ -5,26 +5,31 @@ use super::ast::{AggregateOp, ExprKind, Grouping, Span};
 use super::error::{Failure, Result};
 use super::functions;
 use super::lexer::{Keyword, Kind};
-use super::parser::{Parsed, Parser};
+use super::parser::{Depth, Parsed, Parser, begins_expression};
 use super::strings::{quote, quote_bytes, read_quoted};
 
 impl Parser<'_> {
     /// `name(args…)`
+    #[inline(never)]
     pub(super) fn call(&mut self) -> Result<Parsed> {
         let span = self.bump().span;
         let name = self.text_of(span);
+        let (args, depth, end) = self.arguments()?;
         let function = functions::lookup(name)
             .ok_or_else(|| Failure::new(span, format!("unknown function with name {}", quote(name))))?;
-        let (args, depth, end) = self.arguments()?;
+        if function.is_experimental() && !self.features.experimental_functions {
+            return Err(Failure::new(span, format!("function {} is not enabled", quote(name))));
+        }
         let args = args.into_iter().map(|arg| arg.expr).collect();
         self.node(ExprKind::Call { function, args }, Span { start: span.start, end }, depth)
     }
 
     /// `(a, b)`: the arguments, the depth of the deepest, and the position behind the closing parenthesis.
-    fn arguments(&mut self) -> Result<(Vec<Parsed>, usize, usize)> {
+    #[inline(never)]
+    fn arguments(&mut self) -> Result<(Vec<Parsed>, Depth, usize)> {
         self.expect(Kind::LeftParen, "", "")?;
         let mut args: Vec<Parsed> = Vec::new();
-        let mut depth = 0;
+        let mut depth = Depth::default();
         if let Some(close) = self.accept(Kind::RightParen) {
             return Ok((args, depth, close.span.end));
         }
@@ -36,7 +41,7 @@ impl Parser<'_> {
             if args.len() >= MAX_ARGUMENTS {
                 return Err(Failure::new(comma.span, format!("more than {MAX_ARGUMENTS} arguments in one call")));
             }
-            if self.peek() == Kind::RightParen {
+            if self.peek() != Kind::Error && !begins_expression(self.peek()) {
                 return Err(Failure::new(comma.span, "trailing commas not allowed in function call args"));
             }
         }
@@ -47,6 +52,14 @@ impl Parser<'_> {
     /// `sum by (a) (x)` or `sum(x) by (a)`
     pub(super) fn aggregation(&mut self, op: AggregateOp) -> Result<Parsed> {
         let start = self.bump().span.start;
+        self.aggregations += 1;
+        let parsed = self.aggregation_body(op, start);
+        self.aggregations -= 1;
+        parsed
+    }
+
+    #[inline(never)]
+    fn aggregation_body(&mut self, op: AggregateOp, start: usize) -> Result<Parsed> {
         let mut grouping = self.grouping()?;
         if self.peek() != Kind::LeftParen {
             return Err(self.unexpected("aggregation", ""));
@@ -63,8 +76,18 @@ impl Parser<'_> {
         }
         let span = Span { start, end };
         let expected = if op.param_type().is_some() { 2 } else { 1 };
+        if self.peek() == Kind::Error {
+            return Err(self.unexpected("", ""));
+        }
         if args.is_empty() {
             return Err(Failure::new(span, "no arguments for aggregate expression provided"));
+        }
+        if op.is_experimental() && !self.features.experimental_functions {
+            let message = format!(
+                "{}() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
+                op.as_str()
+            );
+            return Err(Failure::new(span, message));
         }
         let count = args.len();
         let (param, expr) = match (expected, args.pop(), args.pop(), args.pop()) {

@@ -1,9 +1,9 @@
 //! The checks on a finished tree: types, arguments, matching. Children first, left to right, then the node itself.
 
 use marigram_storage::model::labels::METRIC_NAME;
-use marigram_storage::model::matcher::{MatchOp, Matcher};
+use marigram_storage::model::matcher::Matcher;
 
-use super::ast::{AggregateOp, BinaryOp, Cardinality, Expr, ExprKind, Matching, Selector, Span, ValueType};
+use super::ast::{AggregateOp, Cardinality, Expr, ExprKind, Link, Selector, Span, ValueType};
 use super::error::{Failure, Result};
 use super::functions::Function;
 use super::strings::quote;
@@ -36,31 +36,27 @@ pub(super) fn check(expr: &mut Expr, text: &str) -> Result<ValueType> {
         },
         ExprKind::Call { function, args } => check_call(function, args, span, text),
         ExprKind::Aggregate { op, expr: inner, param, .. } => check_aggregate(*op, inner, param.as_deref_mut(), text),
-        ExprKind::Binary { op, lhs, rhs, return_bool, matching } => {
-            let types = (check(lhs, text)?, check(rhs, text)?);
-            let sides = Sides { lhs: lhs.span, rhs: rhs.span, types, whole: span };
-            check_binary(*op, &sides, *return_bool, matching, text)
+        ExprKind::Binary { first, links } => {
+            let mut lhs = (check(first, text)?, first.span);
+            for link in links {
+                let rhs = check(&mut link.rhs, text)?;
+                let whole = Span { start: lhs.1.start, end: link.rhs.span.end };
+                let sides = Sides { lhs: lhs.1, rhs: link.rhs.span, types: (lhs.0, rhs), whole };
+                lhs = (check_link(link, &sides, text)?, whole);
+            }
+            Ok(lhs.0)
         }
     }
 }
 
 /// A selector names a metric once, and selects something.
 pub(super) fn check_selector(selector: &Selector, span: Span) -> Result<()> {
-    let twice = |first: &str, second: &str| {
-        let message = format!("metric name must not be set twice: {} or {}", quote(first), quote(second));
-        Err(Failure::new(span, message))
-    };
     if let (Some(name), Some((_, inside))) = (&selector.name, selector.matchers.split_last()) {
-        return match inside.iter().find(|m| m.name() == METRIC_NAME) {
-            Some(matcher) => twice(name, matcher.value()),
-            None => Ok(()),
-        };
+        let Some(twice) = inside.iter().find(|m| m.name() == METRIC_NAME) else { return Ok(()) };
+        let message = format!("metric name must not be set twice: {} or {}", quote(name), quote(twice.value()));
+        return Err(Failure::new(span, message));
     }
-    let mut names = selector.matchers.iter().filter(|m| m.op() == MatchOp::Equal && m.name() == METRIC_NAME);
-    if let (Some(first), Some(second)) = (names.next(), names.next()) {
-        return twice(first.value(), second.value());
-    }
-    if selector.matchers.iter().all(Matcher::matches_empty) {
+    if !selector.may_be_empty && selector.matchers.iter().all(Matcher::matches_empty) {
         return Err(Failure::new(span, "vector selector must contain at least one non-empty matcher"));
     }
     Ok(())
@@ -97,12 +93,36 @@ fn check_call(function: &Function, args: &mut [Expr], span: Span, text: &str) ->
         Some(most) if given > most => return wrong_count("at most ", most),
         _ => {}
     }
+    if function.name == "info"
+        && let [_, labels, ..] = args
+    {
+        check_info_labels(labels, span)?;
+    }
     for (i, arg) in args.iter_mut().enumerate() {
         if let Some(wanted) = function.args.get(i).or(function.args.last()) {
             expect_type(arg, *wanted, || format!("call to function \"{}\"", function.name), text)?;
         }
     }
     Ok(function.returns)
+}
+
+/// The second argument of `info`: matchers without a metric's name, which may match everything.
+fn check_info_labels(arg: &mut Expr, call: Span) -> Result<()> {
+    let found = arg.value_type();
+    if found != ValueType::Vector {
+        let message = format!("expected type instant vector in call to function \"info\", got {}", found.documented());
+        return Err(Failure::new(call, message));
+    }
+    match &mut arg.kind {
+        ExprKind::Selector(selector) if selector.name.is_none() => {
+            selector.may_be_empty = true;
+            Ok(())
+        }
+        ExprKind::Selector(_) => {
+            Err(Failure::new(arg.span, "expected label selectors only, got vector selector instead"))
+        }
+        _ => Err(Failure::new(arg.span, "expected label selectors only")),
+    }
 }
 
 struct Sides {
@@ -121,24 +141,21 @@ impl Sides {
     }
 }
 
-fn check_binary(
-    op: BinaryOp,
-    sides: &Sides,
-    return_bool: bool,
-    matching: &mut Option<Matching>,
-    text: &str,
-) -> Result<ValueType> {
+fn check_link(link: &mut Link, sides: &Sides, text: &str) -> Result<ValueType> {
     use ValueType::{Scalar, Vector};
     let at_operator = |message: String| Err(Failure::new(sides.operator(text), message));
+    let whole = |message: String| Err(Failure::new(sides.whole, message));
+    let (op, matching) = (link.op, &link.matching);
     let scalars = sides.types == (Scalar, Scalar);
-    if return_bool && !op.is_comparison() {
+    if link.return_bool && !op.is_comparison() {
         return at_operator("bool modifier can only be used on comparison operators".into());
     }
-    if op.is_comparison() && !return_bool && scalars {
+    if op.is_comparison() && !link.return_bool && scalars {
         return at_operator("comparisons between scalars must use BOOL modifier".into());
     }
-    if let Some(Matching { on: true, labels, include, .. }) = matching
-        && let Some(label) = labels.iter().find(|label| include.contains(label))
+    if let Some(matching) = matching
+        && matching.on
+        && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
     {
         return at_operator(format!("label {} must not occur in ON and GROUP clause at once", quote(label)));
     }
@@ -148,18 +165,25 @@ fn check_binary(
             return Err(Failure::new(side, message));
         }
     }
+    let filled = matching.as_ref().is_some_and(|m| !m.fill.is_none());
     if sides.types != (Vector, Vector) {
         if matching.as_ref().is_some_and(|m| !m.labels.is_empty()) {
-            return Err(Failure::new(sides.whole, "vector matching only allowed between instant vectors"));
+            return whole("vector matching only allowed between instant vectors".into());
+        }
+        if filled {
+            return whole("filling in missing series only allowed between instant vectors".into());
         }
         if op.is_set() {
-            let message = format!("set operator {} not allowed in binary scalar expression", quote(op.as_str()));
-            return Err(Failure::new(sides.whole, message));
+            return whole(format!("set operator {} not allowed in binary scalar expression", quote(op.as_str())));
         }
-        *matching = None;
-    } else if op.is_set() && matching.as_ref().is_some_and(|m| m.cardinality != Cardinality::ManyToMany) {
-        let message = format!("no grouping allowed for {} operation", quote(op.as_str()));
-        return Err(Failure::new(sides.whole, message));
+        link.matching = None;
+    } else if op.is_set() {
+        if matching.as_ref().is_some_and(|m| m.cardinality != Cardinality::ManyToMany) {
+            return whole(format!("no grouping allowed for {} operation", quote(op.as_str())));
+        }
+        if filled {
+            return whole("filling in missing series not allowed for set operators".into());
+        }
     }
     Ok(if scalars { Scalar } else { Vector })
 }

@@ -1,5 +1,7 @@
 //! Prometheus durations: whole numbers with the units y, w, d, h, m, s, ms, in this order, each at most once.
 
+use super::strings::quote;
+
 /// The units with their lengths in ms, longest first; a year has 365 days.
 const UNITS: [(&str, i64); 7] = [
     ("y", 365 * 86_400_000),
@@ -25,25 +27,27 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
     if text == "0" {
         return Ok(0);
     }
-    let malformed = || format!("not a valid duration string: {}", super::strings::quote(text));
+    let malformed = || format!("not a valid duration string: {}", quote(text));
+    let out_of_range = || "duration out of range".to_owned();
     let mut total_ms = 0i64;
     let mut units = UNITS.iter();
     let mut rest = text;
     while !rest.is_empty() {
         let digits_end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(malformed)?;
         let (digits, tail) = rest.split_at(digits_end);
+        let count: u64 = digits.parse().map_err(|_| malformed())?;
         let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, after) = tail.split_at(unit_end);
-        let (_, unit_ms) = units.by_ref().find(|(name, _)| *name == unit).ok_or_else(malformed)?;
-        if digits.is_empty() {
-            return Err(malformed());
+        if !UNITS.iter().any(|(name, _)| *name == unit) {
+            return Err(format!("unknown unit {} in duration {}", quote(unit), quote(text)));
         }
-        let count: i64 = digits.parse().map_err(|_| "duration out of range")?;
-        total_ms = count
-            .checked_mul(*unit_ms)
-            .and_then(|ms| ms.checked_add(total_ms))
+        // Each unit is smaller than the one before it.
+        let (_, unit_ms) = units.by_ref().find(|(name, _)| *name == unit).ok_or_else(malformed)?;
+        total_ms = i64::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(*unit_ms)?.checked_add(total_ms))
             .filter(|ms| *ms <= MAX_DURATION_MS)
-            .ok_or("duration out of range")?;
+            .ok_or_else(out_of_range)?;
         rest = after;
     }
     Ok(total_ms)
@@ -68,12 +72,6 @@ pub fn format_duration(duration_ms: i64) -> String {
     out
 }
 
-/// Seconds as a number literal gives them, to ms, by way of Go's nanoseconds; `None` when out of range.
-pub(super) fn seconds_to_ms(seconds: f64) -> Option<i64> {
-    let nanos = (seconds * 1e9).round();
-    (nanos.abs() < i64::MAX as f64).then_some(nanos as i64 / 1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +88,10 @@ mod tests {
         }
         assert_eq!(parse_duration("292y"), Ok(292 * 31_536_000_000));
         assert_eq!(parse_duration("293y"), Err("duration out of range".into()));
-        assert_eq!(parse_duration("99999999999999999999s"), Err("duration out of range".into()));
+        assert_eq!(parse_duration("9999999999999999999s"), Err("duration out of range".into()));
+        let refused = |text: &str| parse_duration(text).unwrap_err();
+        assert_eq!(refused("99999999999999999999s"), "not a valid duration string: \"99999999999999999999s\"");
+        assert_eq!(refused("5y1hs"), "unknown unit \"hs\" in duration \"5y1hs\"");
     }
 
     proptest! {

@@ -11,17 +11,20 @@ pub struct ParseError {
     pub message: String,
     /// Line and column, both from 1; the column counts bytes.
     pub position: Option<(usize, usize)>,
+    /// Whether there is a text that the position points into.
+    is_placed: bool,
 }
 
 impl ParseError {
     pub(super) fn without_position(message: impl Into<String>) -> Self {
-        ParseError { message: message.into(), position: None }
+        ParseError { message: message.into(), position: None, is_placed: false }
     }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {
+            Some(_) if !self.is_placed => write!(f, "unknown position: parse error: {}", self.message),
             Some((line, column)) => write!(f, "{line}:{column}: parse error: {}", self.message),
             None => f.write_str(&self.message),
         }
@@ -45,7 +48,7 @@ impl Failure {
     /// Turns the byte position into line and column.
     pub(super) fn locate(self, text: &str) -> ParseError {
         let (line, column) = line_and_column(text, self.span.start);
-        ParseError { message: self.message, position: Some((line, column)) }
+        ParseError { message: self.message, position: Some((line, column)), is_placed: !text.is_empty() }
     }
 }
 

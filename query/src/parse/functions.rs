@@ -16,7 +16,33 @@ pub struct Function {
     pub returns: ValueType,
 }
 
+/// The functions that Prometheus calls experimental, ascending.
+const EXPERIMENTAL: [&str; 17] = [
+    "double_exponential_smoothing",
+    "end",
+    "histogram_quantiles",
+    "info",
+    "mad_over_time",
+    "max_of",
+    "min_of",
+    "range",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "start",
+    "start_timestamp",
+    "step",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "ts_of_max_over_time",
+    "ts_of_min_over_time",
+];
+
 impl Function {
+    /// Whether only parsers with experimental functions know it.
+    pub fn is_experimental(&self) -> bool {
+        EXPERIMENTAL.binary_search(&self.name).is_ok()
+    }
+
     /// How many arguments a call has: at least, and at most (`None`: any number).
     pub fn argument_counts(&self) -> (usize, Option<usize>) {
         let listed = self.args.len();
@@ -55,8 +81,7 @@ const fn variadic(name: &'static str, args: &'static [ValueType], more: i32) -> 
     Function { name, args, variadic: more, returns: Vector }
 }
 
-/// Every function of Prometheus 3, ascending by name; those that Prometheus calls experimental, and those of native
-/// histograms, are here so that the engine can refuse them by name.
+/// Every function of Prometheus 3.14, ascending by name.
 pub static FUNCTIONS: [Function; FUNCTION_COUNT] = [
     math("abs"),
     math("absent"),
@@ -159,6 +184,8 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_found() {
         assert!(FUNCTIONS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(EXPERIMENTAL.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(EXPERIMENTAL.iter().all(|name| lookup(name).is_some_and(Function::is_experimental)));
         assert_eq!(lookup("round").map(Function::argument_counts), Some((1, Some(2))));
         assert_eq!(lookup("hour").map(Function::argument_counts), Some((0, Some(1))));
         assert_eq!(lookup("label_join").map(Function::argument_counts), Some((3, None)));

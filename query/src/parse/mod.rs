@@ -2,7 +2,8 @@
 //!
 //! 1. The lexer cuts the text into tokens; a mistake in the text becomes the last token.
 //! 2. A Pratt parser builds the tree: prefix, postfix modifiers, then operators by binding power. The depth of the tree
-//!    is bounded by [`MAX_DEPTH`], so that every later walk over it may recurse.
+//!    is bounded by [`MAX_DEPTH`], so that every later walk over it may recurse; a chain of operators is flat, and bounded by
+//!    [`MAX_CHAIN`].
 //! 3. A pass over the tree checks types, arguments and matching, in the order in which Prometheus does, so that the
 //!    first mistake reported is the same.
 
@@ -10,12 +11,18 @@ pub mod ast;
 mod call;
 mod check;
 pub mod duration;
+pub mod duration_expr;
 mod error;
+pub mod features;
 pub mod format;
 pub mod functions;
+mod histogram_literal;
+mod length;
 mod lexer;
+mod modifiers;
 mod number;
 mod parser;
+pub mod pretty;
 mod selector;
 pub mod series;
 pub mod strings;
@@ -24,15 +31,21 @@ pub mod strings;
 mod differential_test;
 #[cfg(test)]
 mod parse_test;
+#[cfg(test)]
+mod roundtrip_test;
 
 use ast::Expr;
 use marigram_storage::model::matcher::Matcher;
 
 pub use duration::parse_duration;
 pub use error::{ParseError, line_and_column};
+pub use features::Features;
 
-/// How deep a tree may be. A chain of operators counts one level per operator.
+/// How deep a tree may be. A chain of operators counts as one level, except for that of `^`, which groups to the right.
 pub const MAX_DEPTH: usize = 256;
+
+/// How many operators may stand on top of each other, those of a chain included.
+pub const MAX_CHAIN: usize = 10_000;
 
 /// How many regex matchers one query may hold; each may cost megabytes when compiled.
 pub const MAX_REGEX_MATCHERS: usize = 256;
@@ -51,13 +64,21 @@ fn check_length(text: &str) -> Result<(), ParseError> {
     Ok(())
 }
 
+/// Parses and checks a query without experimental features.
+///
+/// # Errors
+/// As [`parse_with`].
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parse_with(text, Features::default())
+}
+
 /// Parses and checks a query.
 ///
 /// # Errors
 /// The first mistake, in Prometheus' words where it has words for it, with line and column.
-pub fn parse(text: &str) -> Result<Expr, ParseError> {
+pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
     check_length(text)?;
-    parser::Parser::new(text).query().map_err(|failure| failure.locate(text))
+    parser::Parser::new(text, features).query().map_err(|failure| failure.locate(text))
 }
 
 /// Parses a bare series selector, as `match[]` parameters hold them.
@@ -66,7 +87,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// Anything but a selector, and selectors that the empty label set passes.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     check_length(text)?;
-    let matchers = parser::Parser::new(text).bare_selector().map_err(|failure| failure.locate(text))?;
+    let parser = parser::Parser::new(text, Features::default());
+    let matchers = parser.bare_selector().map_err(|failure| failure.locate(text))?;
     if matchers.iter().all(Matcher::matches_empty) {
         return Err(ParseError::without_position("match[] must contain at least one non-empty matcher"));
     }

@@ -9,85 +9,108 @@ pub(super) enum Scanned {
     Bad(usize),
 }
 
-/// Measures the number or duration at the start of `text`.
+/// Measures the number or duration at the start of `text`. Where it is neither, that begins as Prometheus takes it apart: how
+/// far that gets shows in its messages.
 ///
 /// In a series description (`series_description`) there are no hexadecimal numbers, and `x`, the sign of repetition,
 /// may follow a number.
 pub(super) fn scan(text: &str, series_description: bool) -> Scanned {
-    let bytes = text.as_bytes();
-    let number_end = scan_number(bytes, series_description);
-    let ends_word = |at: usize| match bytes.get(at) {
-        Some(b'x') if series_description => true,
-        Some(b) => !is_word_byte(*b),
-        None => true,
-    };
-    if let Some(end) = number_end
-        && ends_word(end)
-    {
-        return Scanned::Number(end);
+    let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
+    if scanner.number(series_description) {
+        return Scanned::Number(scanner.at);
     }
-    let mut end = 0;
-    loop {
-        let digits = count(bytes, end, |b| b.is_ascii_digit());
-        // Any unit letter, and an `s` behind it; that only `ms` makes sense is found when the duration is read.
-        let letter = matches!(bytes.get(end + digits), Some(b's' | b'm' | b'h' | b'd' | b'w' | b'y'));
-        let units = usize::from(letter) + usize::from(letter && bytes.get(end + digits + 1) == Some(&b's'));
-        if digits == 0 || units == 0 {
-            break;
-        }
-        end += digits + units;
-        if ends_word(end) && bytes.get(end) != Some(&b'.') {
-            return Scanned::Duration(end);
-        }
+    // A duration goes on where the number ended: `5m`, but also `1_0s`, which is refused when it is read.
+    match scanner.rest_of_duration() {
+        true => Scanned::Duration(scanner.at),
+        false => Scanned::Bad(scanner.at),
     }
-    Scanned::Bad(count(bytes, 0, |b| is_word_byte(b) || b == b'.'))
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn sees(&self, wanted: impl Fn(u8) -> bool) -> bool {
+        self.peek().is_some_and(wanted)
+    }
+
+    fn accept(&mut self, wanted: impl Fn(u8) -> bool) -> bool {
+        let hit = self.sees(wanted);
+        self.at += usize::from(hit);
+        hit
+    }
+
+    fn accept_all(&mut self, wanted: impl Fn(u8) -> bool) {
+        while self.accept(&wanted) {}
+    }
+
+    /// Whether a number ends here; if not, the cursor stands where that was found out.
+    fn number(&mut self, series_description: bool) -> bool {
+        let separator = |b: u8| b == b'.' || b == b'_' || is_exponent(b);
+        let hexadecimal =
+            !series_description && self.accept(|b| b == b'0') && self.accept(|b| matches!(b, b'x' | b'X'));
+        if hexadecimal {
+            self.accept(|b| b == b'_');
+        }
+        let digit = |b: u8| if hexadecimal { b.is_ascii_hexdigit() } else { b.is_ascii_digit() };
+        self.accept(|b| b == b'.');
+        self.accept(digit);
+        let (mut dots, mut exponents) = (0, 0);
+        while self.sees(|b| digit(b) || separator(b)) {
+            if self.accept(|b| b == b'.') {
+                dots += 1;
+                if dots > 1 || self.accept(|b| matches!(b, b'_' | b'.')) || hexadecimal {
+                    return false;
+                }
+            } else if self.accept(is_exponent) {
+                exponents += 1;
+                if exponents > 1 {
+                    return false;
+                }
+                self.accept(|b| matches!(b, b'+' | b'-'));
+                if self.accept(separator) || self.peek().is_none() {
+                    return false;
+                }
+            } else if self.accept(|b| b == b'_') {
+                if self.accept(|b| b == b'.' || b == b'_' || is_exponent(b)) || self.peek().is_none() {
+                    return false;
+                }
+            } else {
+                self.accept_all(digit);
+            }
+        }
+        self.at > 0 && (!self.sees(is_word_byte) || series_description && self.sees(|b| b == b'x'))
+    }
+
+    /// Units, with digits between them. That they are in order is found when the duration is read.
+    fn rest_of_duration(&mut self) -> bool {
+        if !self.accept(|b| matches!(b, b's' | b'm' | b'h' | b'd' | b'w' | b'y')) {
+            return false;
+        }
+        self.accept(|b| b == b's');
+        while self.accept(|b| b.is_ascii_digit()) {
+            self.accept_all(|b| b.is_ascii_digit());
+            if !self.accept(|b| matches!(b, b's' | b'm' | b'h' | b'd' | b'w')) {
+                return false;
+            }
+            self.accept(|b| b == b's');
+        }
+        !self.accept(is_word_byte)
+    }
+}
+
+fn is_exponent(byte: u8) -> bool {
+    matches!(byte, b'e' | b'E')
 }
 
 fn is_word_byte(byte: u8) -> bool {
     byte == b'_' || byte.is_ascii_alphanumeric()
-}
-
-fn count(bytes: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().skip(from).take_while(|b| wanted(**b)).count()
-}
-
-/// The length of the longest number, or `None` where its parts are not in order.
-fn scan_number(bytes: &[u8], series_description: bool) -> Option<usize> {
-    if !series_description && matches!(bytes, [b'0', b'x' | b'X', ..]) {
-        let digits = count(bytes, 2, |b| b.is_ascii_hexdigit() || b == b'_');
-        let dotted = bytes.get(2 + digits) == Some(&b'.');
-        return (digits > 0 && !dotted && separators_are_between(&bytes[2..2 + digits], true)).then_some(2 + digits);
-    }
-    let digit = |b: u8| b.is_ascii_digit() || b == b'_';
-    let whole = count(bytes, 0, digit);
-    let mut end = whole;
-    let mut fraction = 0;
-    if bytes.get(end) == Some(&b'.') {
-        fraction = count(bytes, end + 1, digit);
-        if bytes.get(end + 1) == Some(&b'_') || !separators_are_between(&bytes[end + 1..end + 1 + fraction], false) {
-            return None;
-        }
-        end += 1 + fraction;
-    }
-    if whole + fraction == 0 || !separators_are_between(&bytes[..whole], false) || bytes.get(end) == Some(&b'.') {
-        return None;
-    }
-    if matches!(bytes.get(end), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
-        let digits = count(bytes, end + 1 + sign, digit);
-        let exponent = &bytes[end + 1 + sign..end + 1 + sign + digits];
-        if digits == 0 || !separators_are_between(exponent, false) {
-            return None;
-        }
-        end += 1 + sign + digits;
-    }
-    Some(end)
-}
-
-/// Underscores stand between digits; behind the prefix `0x` one may come first.
-fn separators_are_between(digits: &[u8], after_prefix: bool) -> bool {
-    let first_fits = digits.first() != Some(&b'_') || after_prefix;
-    first_fits && digits.last() != Some(&b'_') && !digits.windows(2).any(|pair| pair == b"__")
 }
 
 /// The value of a literal that [`scan`] found, or of `Inf` and `NaN` in any case, with an optional sign.
@@ -137,24 +160,27 @@ mod tests {
             ("1.5e-3)", Number(6)),
             ("1_000.5_0", Number(9)),
             ("0x_1F+", Number(5)),
-            ("0xee", Number(4)),
+            ("0x1ee", Bad(5)),
+            ("0xdead", Number(6)),
+            ("1_0s", Duration(4)),
             ("5m", Duration(2)),
             ("1h30m]", Duration(5)),
             ("500ms", Duration(5)),
             ("5m:", Duration(2)),
             ("300:", Number(3)),
-            ("1__0", Bad(4)),
+            ("1__0", Bad(3)),
             ("1_", Bad(2)),
-            ("1._5", Bad(4)),
-            ("1..2", Bad(4)),
+            ("1._5", Bad(3)),
+            ("1..2", Bad(3)),
+            ("0..", Number(3)),
             ("1e", Bad(2)),
-            ("1e+", Bad(2)),
-            ("0x1.5", Bad(5)),
-            ("0x", Bad(2)),
-            ("1x2", Bad(3)),
-            ("5q", Bad(2)),
+            ("1e+", Bad(3)),
+            ("0x1.5", Bad(4)),
+            ("0x", Number(2)),
+            ("1x2", Bad(1)),
+            ("5q", Bad(1)),
             ("1h30", Bad(4)),
-            (".", Bad(1)),
+            (".", Number(1)),
         ] {
             assert_eq!(scan(text, false), expected, "{text}");
         }

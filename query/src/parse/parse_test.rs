@@ -2,14 +2,20 @@
 
 use proptest::prelude::*;
 
-use super::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Selector};
-use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_QUERY_BYTES, MAX_REGEX_MATCHERS, parse, parse_selector};
+use super::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Fill, Selector};
+use super::duration_expr::Length;
+use super::{
+    Features, MAX_ARGUMENTS, MAX_CHAIN, MAX_DEPTH, MAX_QUERY_BYTES, MAX_REGEX_MATCHERS, parse, parse_selector,
+    parse_with,
+};
 
 /// The tree with every operator in parentheses.
 fn shape(text: &str) -> String {
     fn show(expr: &Expr) -> String {
         match &expr.kind {
-            ExprKind::Binary { op, lhs, rhs, .. } => format!("({} {} {})", show(lhs), op.as_str(), show(rhs)),
+            ExprKind::Binary { first, links } => {
+                links.iter().fold(show(first), |lhs, link| format!("({lhs} {} {})", link.op.as_str(), show(&link.rhs)))
+            }
             ExprKind::Unary { negative, expr } => format!("({}{})", if *negative { '-' } else { '+' }, show(expr)),
             ExprKind::Paren(inner) => show(inner),
             _ => expr.to_string(),
@@ -97,9 +103,9 @@ fn what_prometheus_reads_is_read() {
         "offset offset 5m",
         "foo{a=\"\u{e9}\"}",
     ] {
-        let expr = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let expr = parse_with(text, Features::ALL).unwrap_or_else(|e| panic!("{text}: {e}"));
         let printed = expr.to_string();
-        let again = parse(&printed).unwrap_or_else(|e| panic!("{text} as {printed}: {e}"));
+        let again = parse_with(&printed, Features::ALL).unwrap_or_else(|e| panic!("{text} as {printed}: {e}"));
         assert_eq!(again.to_string(), printed, "{text}");
     }
 }
@@ -107,7 +113,7 @@ fn what_prometheus_reads_is_read() {
 #[test]
 fn mistakes_are_said_as_prometheus_says_them() {
     for (text, expected) in [
-        ("", "1:1: parse error: no expression found in input"),
+        ("", "unknown position: parse error: no expression found in input"),
         ("# only", "1:1: parse error: no expression found in input"),
         ("1+", "1:3: parse error: unexpected end of input"),
         ("*1", "1:1: parse error: unexpected <op:*>"),
@@ -115,10 +121,10 @@ fn mistakes_are_said_as_prometheus_says_them() {
         ("foo bar", "1:5: parse error: unexpected identifier \"bar\""),
         ("foo\n  by", "2:3: parse error: unexpected <by>"),
         ("(1", "1:3: parse error: unclosed left parenthesis"),
-        ("1)", "1:2: parse error: unexpected right parenthesis ')'"),
+        ("1)", "1:3: parse error: unexpected right parenthesis ')'"),
         ("foo[5m", "1:7: parse error: unclosed left bracket"),
         ("foo]", "1:4: parse error: unexpected right bracket ']'"),
-        ("foo}", "1:4: parse error: unexpected right brace '}'"),
+        ("foo}", "1:4: parse error: unexpected character: '}'"),
         ("foo{", "1:5: parse error: unexpected end of input inside braces"),
         ("foo{1}", "1:5: parse error: unexpected character inside braces: '1'"),
         ("foo{a}", "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator"),
@@ -140,19 +146,21 @@ fn mistakes_are_said_as_prometheus_says_them() {
         ("\"abc", "1:1: parse error: unterminated quoted string"),
         ("`abc", "1:1: parse error: unterminated raw string"),
         ("\"\\q\"", "1:1: parse error: unknown escape sequence U+0071 'q'"),
-        ("0x", "1:1: parse error: bad number or duration syntax: \"0x\""),
+        ("0x", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"0x\": invalid syntax"),
         ("5mm", "1:1: parse error: bad number or duration syntax: \"5mm\""),
         ("foo[5m5m]", "1:5: parse error: not a valid duration string: \"5m5m\""),
         ("foo[0]", "1:5: parse error: duration must be greater than 0"),
         ("foo[0s:5m]", "1:5: parse error: duration must be greater than 0"),
-        ("foo[]", "1:5: parse error: unexpected \"]\" in subquery or range selector, expected number or duration"),
+        (
+            "foo[]",
+            "1:5: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
         ("foo[5m:1m:1m]", "1:10: parse error: unexpected colon ':'"),
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("{a=\"\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("1 + {a=~\".*\"}", "1:5: parse error: vector selector must contain at least one non-empty matcher"),
         ("foo{__name__=\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
         ("foo{\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
-        ("{\"foo\", __name__=\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
         ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
         ("foo + bool bar", "1:5: parse error: bool modifier can only be used on comparison operators"),
         ("1 and 1", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression"),
@@ -172,10 +180,9 @@ fn mistakes_are_said_as_prometheus_says_them() {
             "foo + on (a b) bar",
             "1:13: parse error: unexpected identifier \"b\" in grouping opts, expected \",\" or \")\"",
         ),
-        (
-            "sum by (a:b) (foo)",
-            "1:9: parse error: unexpected metric identifier \"a:b\" in grouping opts, expected label",
-        ),
+        ("sum by (without) (foo)", "1:9: parse error: unexpected <without> in grouping opts, expected label"),
+        ("sum(foo bar)", "1:9: parse error: unexpected identifier \"bar\" in aggregation"),
+        ("sum(abs(foo bar))", "1:13: parse error: unexpected identifier \"bar\" in aggregation"),
         (
             "-\"a\"",
             "1:1: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"string\"",
@@ -218,19 +225,24 @@ fn mistakes_are_said_as_prometheus_says_them() {
             "(foo) @ 5",
             "1:1: parse error: @ modifier must be preceded by an instant vector selector or range vector selector or a subquery",
         ),
-        ("foo offset", "1:11: parse error: unexpected end of input in offset, expected number or duration"),
+        (
+            "foo offset",
+            "1:11: parse error: unexpected end of input in offset, expected number, duration, step(), or range()",
+        ),
         ("foo @ bar", "1:7: parse error: unexpected identifier \"bar\" in @, expected timestamp"),
-        ("foo @ Inf", "1:7: parse error: timestamp out of bounds for @ modifier: inf"),
+        ("foo @ Inf", "1:1: parse error: timestamp out of bounds for @ modifier: +Inf"),
         ("foo[5m][1m:]", "1:1: parse error: subquery is only allowed on instant vector, got matrix instead"),
         ("1[5m:]", "1:1: parse error: subquery is only allowed on instant vector, got scalar instead"),
-        ("foo[1m * 2]", "1:8: parse error: duration expressions are not supported yet"),
-        ("foo[step()]", "1:5: parse error: duration expressions are not supported yet"),
-        ("foo offset (5m)", "1:12: parse error: duration expressions are not supported yet"),
-        ("foo anchored", "1:5: parse error: anchored selectors are not supported yet"),
-        ("rate(foo[5m] smoothed)", "1:14: parse error: smoothed selectors are not supported yet"),
-        ("foo + fill (0) bar", "1:7: parse error: fill modifiers are not supported yet"),
+        (
+            "foo[1m * ]",
+            "1:10: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        ("foo[1m / 0]", "1:8: parse error: division by zero"),
+        ("foo[foo]", "1:5: parse error: unexpected character in duration expression: 'f'"),
+        ("foo[5m foo]", "1:8: parse error: unexpected character: 'f', expected ':'"),
+        ("foo[:5m]", "1:6: parse error: unexpected colon before duration in duration expression"),
         ("foo @ \"a\"", "1:7: parse error: unexpected string \"\\\"a\\\"\" in @, expected timestamp"),
-        ("1e999", "1:1: parse error: error parsing number: \"1e999\" is out of range"),
+        ("1e999", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e999\": value out of range"),
         ("\"\\xff\"", "1:1: parse error: string is not valid UTF-8: \"\\xff\""),
         ("\u{e9}", "1:1: parse error: unexpected character: '\u{e9}'"),
     ] {
@@ -245,7 +257,8 @@ fn mistakes_are_said_as_prometheus_says_them() {
 fn nodes_know_their_place() {
     let text = "1 + sum by (a) ( rate( foo{x=\"y\"}[5m] offset 1m ) )";
     let expr = parse(text).unwrap();
-    let ExprKind::Binary { rhs, .. } = &expr.kind else { panic!() };
+    let ExprKind::Binary { links, .. } = &expr.kind else { panic!() };
+    let rhs = &links[0].rhs;
     assert_eq!(&text[rhs.span.start..rhs.span.end], "sum by (a) ( rate( foo{x=\"y\"}[5m] offset 1m ) )");
     let ExprKind::Aggregate { expr: inner, .. } = &rhs.kind else { panic!() };
     assert_eq!(&text[inner.span.start..inner.span.end], "rate( foo{x=\"y\"}[5m] offset 1m )");
@@ -256,22 +269,43 @@ fn nodes_know_their_place() {
 #[test]
 fn modifiers_land_in_the_tree() {
     let selector = |text: &str| match parse(text).unwrap().kind {
-        ExprKind::Selector(Selector { at, offset_ms, .. }) => (at, offset_ms),
+        ExprKind::Selector(Selector { at, offset, .. }) => (at, offset),
         other => panic!("{other:?}"),
     };
-    assert_eq!(selector("m @ 1.5 offset -5m"), (At::Time(1500), -300_000));
-    assert_eq!(selector("m offset 2 @ end()"), (At::End, 2000));
-    let ExprKind::Binary { matching: Some(matching), op, return_bool, .. } =
-        parse("a > bool on (x, y) group_left (z) b").unwrap().kind
-    else {
-        panic!()
+    assert_eq!(selector("m @ 1.5 offset -5m"), (At::Time(1500), Length::Fixed(-300_000)));
+    assert_eq!(selector("m offset 2 @ end()"), (At::End, Length::Fixed(2000)));
+    let links = |text: &str| match parse_with(text, Features::ALL).unwrap().kind {
+        ExprKind::Binary { links, .. } => links,
+        other => panic!("{other:?}"),
     };
+    let link = &links("a > bool on (x, y) group_left (z) fill_right (-1) b")[0];
+    let matching = link.matching.as_ref().unwrap();
     assert_eq!(
-        (matching.cardinality, matching.on, op, return_bool),
+        (matching.cardinality, matching.on, link.op, link.return_bool),
         (Cardinality::ManyToOne, true, BinaryOp::Gtr, true)
     );
-    assert_eq!((matching.labels, matching.include), (vec!["x".into(), "y".into()], vec!["z".into()]));
-    assert!(matches!(parse("a + 1").unwrap().kind, ExprKind::Binary { matching: None, .. }));
+    assert_eq!((&matching.labels, &matching.include), (&vec!["x".into(), "y".into()], &vec!["z".into()]));
+    assert_eq!(matching.fill, Fill { left: None, right: Some(-1.0) });
+    assert!(links("a + 1")[0].matching.is_none());
+    assert_eq!(links("a - b * c + d").len(), 2);
+}
+
+#[test]
+fn experimental_parts_have_to_be_switched_on() {
+    for (text, refused) in [
+        (
+            "limitk(2, m)",
+            "1:1: parse error: limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
+        ),
+        ("info(m)", "1:1: parse error: function \"info\" is not enabled"),
+        ("1 + step()", "1:5: parse error: function \"step\" is not enabled"),
+        ("rate(m[5m] anchored)", "1:6: parse error: anchored modifier is experimental and not enabled"),
+        ("m smoothed", "1:1: parse error: smoothed modifier is experimental and not enabled"),
+        ("m + fill (0) n", "1:1: parse error: binop fill modifiers are experimental and not enabled"),
+    ] {
+        assert_eq!(parse(text).map(|e| e.to_string()).map_err(|e| e.to_string()), Err(refused.to_owned()));
+        assert!(parse_with(text, Features::ALL).is_ok(), "{text}");
+    }
 }
 
 #[test]
@@ -295,7 +329,7 @@ fn deep_and_long_queries_are_read_or_refused_on_a_small_stack() {
     };
     let within = MAX_DEPTH - 1;
     for (prefix, middle, suffix) in
-        [("(", "m", ")"), ("-", "m", ""), ("sum(", "m", ")"), ("2 ^ ", "2", ""), ("", "1", " + 1"), ("abs(-", "m", ")")]
+        [("(", "m", ")"), ("-", "m", ""), ("sum(", "m", ")"), ("2 ^ ", "2", ""), ("abs(-", "m", ")")]
     {
         let levels = if prefix == "abs(-" { within / 2 } else { within };
         let text = |n: usize| format!("{}{middle}{}", prefix.repeat(n), suffix.repeat(n));
@@ -305,6 +339,14 @@ fn deep_and_long_queries_are_read_or_refused_on_a_small_stack() {
             assert!(refused.contains("nested too deeply"), "{refused}");
         }
     }
+    for link in [" + 1", " or m", " * on (a) m"] {
+        on_small_stack(format!("m{}", link.repeat(MAX_CHAIN - 1))).unwrap();
+        let refused = on_small_stack(format!("m{}", link.repeat(MAX_CHAIN))).unwrap_err();
+        assert!(refused.contains("more than 10000 operators"), "{refused}");
+    }
+    on_small_stack(format!("m[{}1m{}]", "(".repeat(20_000), ")".repeat(20_000))).unwrap_err();
+    on_small_stack(format!("m[1m{}]", " + 1m".repeat(20_000))).unwrap_err();
+    on_small_stack(format!("m offset {}1m", "-".repeat(20_000))).unwrap_err();
     on_small_stack(format!("m{}", "[5m:]".repeat(20_000))).unwrap_err();
     on_small_stack(format!("m{}", " @ 5".repeat(20_000))).unwrap_err();
     on_small_stack("-".repeat(20_000)).unwrap_err();

@@ -1,21 +1,39 @@
-//! The Pratt parser: prefix, postfix modifiers, then binary operators by binding power.
+//! The Pratt parser: prefix, postfix modifiers (in `modifiers.rs`), then binary operators by binding power.
 //!
 //! Binding powers, low to high: `or`; `and unless`; comparisons; `+ -`; `* / % atan2`, and the sign in front of an
 //! operand; `^` (to the right); `offset`, `@` and brackets.
 
-use super::MAX_DEPTH;
-use super::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Matching, Selector, Span};
-use super::duration::{parse_duration, seconds_to_ms};
+use super::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Fill, Link, Matching, NumberLiteral, Span};
+use super::duration::parse_duration;
 use super::error::{Failure, Result};
+use super::features::Features;
 use super::lexer::{Keyword, Kind, Token, Tokens, tokenize};
 use super::number;
-use super::strings::{quote, quote_bytes, read_quoted};
+use super::selector::names_a_metric;
+use super::strings::{quote_bytes, read_quoted};
+use super::{MAX_CHAIN, MAX_DEPTH};
 use super::{check, lexer};
 
-/// An expression and the depth of its tree.
+/// An expression and how deep its tree is.
 pub(super) struct Parsed {
     pub(super) expr: Expr,
-    pub(super) depth: usize,
+    pub(super) depth: Depth,
+}
+
+/// How deep a tree is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Depth {
+    /// A chain of operators counts as one level.
+    nesting: usize,
+    /// Every operator of a chain counts.
+    operators: usize,
+}
+
+impl Depth {
+    /// The deeper of both, by either measure.
+    pub(super) fn max(self, other: Depth) -> Depth {
+        Depth { nesting: self.nesting.max(other.nesting), operators: self.operators.max(other.operators) }
+    }
 }
 
 pub(super) struct Parser<'a> {
@@ -24,15 +42,19 @@ pub(super) struct Parser<'a> {
     at: usize,
     /// How many expressions are being parsed inside of each other.
     nesting: usize,
+    /// How many aggregations are being parsed: what is wrong inside of one is said to be so "in aggregation".
+    pub(super) aggregations: usize,
     pub(super) regex_matchers: usize,
+    pub(super) features: Features,
 }
 
 /// How tightly an operator binds its operands.
-fn binding_power(op: BinaryOp) -> u8 {
+pub(super) fn binding_power(op: BinaryOp) -> u8 {
     match op {
         BinaryOp::Or => 1,
         BinaryOp::And | BinaryOp::Unless => 2,
         BinaryOp::Eql | BinaryOp::Neq | BinaryOp::Gtr | BinaryOp::Lss | BinaryOp::Gte | BinaryOp::Lte => 3,
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => 3,
         BinaryOp::Add | BinaryOp::Sub => 4,
         BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod | BinaryOp::Atan2 => 5,
         BinaryOp::Pow => 6,
@@ -40,11 +62,12 @@ fn binding_power(op: BinaryOp) -> u8 {
 }
 
 /// Only `^` binds more tightly than a sign: `-2^2` is `-(2^2)`, `-2*2` is `(-2)*2`.
-const POWER_BELOW_SIGN: u8 = 6;
+pub(super) const POWER_BELOW_SIGN: u8 = 6;
 
+// What recurses has a frame per level of the query: the parts of it that do not are kept out of those frames.
 impl<'a> Parser<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Parser { text, tokens: tokenize(text), at: 0, nesting: 0, regex_matchers: 0 }
+    pub(super) fn new(text: &'a str, features: Features) -> Self {
+        Parser { text, tokens: tokenize(text), at: 0, nesting: 0, aggregations: 0, regex_matchers: 0, features }
     }
 
     /// The whole text as a checked query.
@@ -54,7 +77,7 @@ impl<'a> Parser<'a> {
         }
         let mut expr = self.expression(0)?.expr;
         if self.peek() != Kind::Eof {
-            return Err(self.unexpected("", ""));
+            return Err(self.misplaced());
         }
         check::check(&mut expr, self.text)?;
         Ok(expr)
@@ -64,7 +87,7 @@ impl<'a> Parser<'a> {
     pub(super) fn bare_selector(mut self) -> Result<Vec<marigram_storage::model::matcher::Matcher>> {
         let (selector, span) = self.selector()?;
         if self.peek() != Kind::Eof {
-            return Err(self.unexpected("", ""));
+            return Err(self.misplaced());
         }
         // One that the empty label set passes is refused by the caller, in other words.
         if !selector.matchers.iter().all(|matcher| matcher.matches_empty()) {
@@ -118,12 +141,15 @@ impl<'a> Parser<'a> {
         self.text_of(span).to_owned()
     }
 
-    /// The token under the cursor does not belong there; a mistake of the lexer speaks for itself.
+    /// The token under the cursor does not belong there; a mistake of the lexer speaks for itself. Without a context, what is
+    /// within an aggregation is said to be so.
+    #[inline(never)]
     pub(super) fn unexpected(&self, context: &str, expected: &str) -> Failure {
         let token = self.token();
         if token.kind == Kind::Error {
             return Failure::new(token.span, self.tokens.error.clone());
         }
+        let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         let mut message = format!("unexpected {}", lexer::describe(token.kind, self.text_of(token.span)));
         if !context.is_empty() {
             message.push_str(" in ");
@@ -136,23 +162,40 @@ impl<'a> Parser<'a> {
         Failure::new(token.span, message)
     }
 
-    /// Puts a node on top of trees of depth `below`.
-    pub(super) fn node(&self, kind: ExprKind, span: Span, below: usize) -> Result<Parsed> {
-        if below >= MAX_DEPTH {
-            return Err(too_deep(span));
-        }
-        Ok(Parsed { expr: Expr { kind, span }, depth: below + 1 })
+    /// The token under the cursor does not belong there, where no rule says what does.
+    pub(super) fn misplaced(&self) -> Failure {
+        self.unexpected("", "")
     }
 
-    /// An expression whose operators all bind at least as tightly as `power`.
-    pub(super) fn expression(&mut self, power: u8) -> Result<Parsed> {
+    /// A mistake that is noticed once the next token is known: one of the lexer there comes first.
+    pub(super) fn after_look_ahead(&self, failure: Failure) -> Failure {
+        if self.peek() == Kind::Error { self.unexpected("", "") } else { failure }
+    }
+
+    /// Puts a node on top of trees of depth `below`.
+    #[inline(never)]
+    pub(super) fn node(&self, kind: ExprKind, span: Span, below: Depth) -> Result<Parsed> {
+        if below.nesting >= MAX_DEPTH {
+            return Err(too_deep(span));
+        }
+        let depth = Depth { nesting: below.nesting + 1, operators: below.operators + 1 };
+        Ok(Parsed { expr: Expr { kind, span }, depth })
+    }
+
+    /// Goes one level deeper for `parse`, if that is allowed.
+    pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.nesting >= MAX_DEPTH {
             return Err(too_deep(self.token().span));
         }
         self.nesting += 1;
-        let result = self.operators(power);
+        let result = parse(self);
         self.nesting -= 1;
         result
+    }
+
+    /// An expression whose operators all bind at least as tightly as `power`.
+    pub(super) fn expression(&mut self, power: u8) -> Result<Parsed> {
+        self.nested(|parser| parser.operators(power))
     }
 
     fn operators(&mut self, power: u8) -> Result<Parsed> {
@@ -166,12 +209,48 @@ impl<'a> Parser<'a> {
             let (return_bool, matching) = self.binary_modifiers(op)?;
             let rhs = self.expression(if op == BinaryOp::Pow { own } else { own + 1 })?;
             let span = Span { start: lhs.expr.span.start, end: rhs.expr.span.end };
-            let depth = lhs.depth.max(rhs.depth);
-            let (lhs_expr, rhs_expr) = (Box::new(lhs.expr), Box::new(rhs.expr));
-            let kind = ExprKind::Binary { op, lhs: lhs_expr, rhs: rhs_expr, return_bool, matching: Some(matching) };
-            lhs = self.node(kind, span, depth)?;
+            if !matching.fill.is_none() && !self.features.binop_fill_modifiers {
+                let failure = Failure::new(span, "binop fill modifiers are experimental and not enabled");
+                return Err(self.after_look_ahead(failure));
+            }
+            lhs = self.linked(lhs, op, return_bool, matching, rhs, span)?;
         }
         Ok(lhs)
+    }
+
+    /// Appends an operator to the chain that `lhs` is, or begins one.
+    #[inline(never)]
+    fn linked(
+        &self,
+        mut lhs: Parsed,
+        op: BinaryOp,
+        return_bool: bool,
+        matching: Matching,
+        rhs: Parsed,
+        span: Span,
+    ) -> Result<Parsed> {
+        let operators = lhs.depth.operators.max(rhs.depth.operators) + 1;
+        if operators > MAX_CHAIN {
+            return Err(Failure::new(span, format!("more than {MAX_CHAIN} operators on top of each other")));
+        }
+        let link = Link { op, return_bool, matching: Some(matching), rhs: rhs.expr };
+        let mut parsed = match &mut lhs.expr.kind {
+            ExprKind::Binary { links, .. } => {
+                links.push(link);
+                lhs.expr.span = span;
+                lhs.depth.nesting = lhs.depth.nesting.max(rhs.depth.nesting + 1);
+                lhs
+            }
+            _ => {
+                let depth = lhs.depth.max(rhs.depth);
+                self.node(ExprKind::Binary { first: Box::new(lhs.expr), links: vec![link] }, span, depth)?
+            }
+        };
+        if parsed.depth.nesting > MAX_DEPTH {
+            return Err(too_deep(span));
+        }
+        parsed.depth.operators = operators;
+        Ok(parsed)
     }
 
     fn prefix(&mut self) -> Result<Parsed> {
@@ -183,19 +262,21 @@ impl<'a> Parser<'a> {
         let negative = op == BinaryOp::Sub;
         let mut operand = self.expression(POWER_BELOW_SIGN)?;
         let span = Span { start, end: operand.expr.span.end };
-        if let ExprKind::Number(value) = &mut operand.expr.kind {
-            *value = if negative { -*value } else { *value };
+        if let ExprKind::Number(number) = &mut operand.expr.kind {
+            number.value = if negative { -number.value } else { number.value };
             operand.expr.span = span;
             return Ok(operand);
         }
         self.node(ExprKind::Unary { negative, expr: Box::new(operand.expr) }, span, operand.depth)
     }
 
-    /// `bool`, `on`, `ignoring`, `group_left`, `group_right` behind an operator.
+    /// `bool`, `on`, `ignoring`, `group_left`, `group_right` and the fill modifiers behind an operator.
+    #[inline(never)]
     fn binary_modifiers(&mut self, op: BinaryOp) -> Result<(bool, Matching)> {
         let return_bool = self.accept(Kind::Keyword(Keyword::Bool)).is_some();
         let cardinality = if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne };
-        let mut matching = Matching { cardinality, on: false, labels: Vec::new(), include: Vec::new() };
+        let mut matching =
+            Matching { cardinality, on: false, labels: Vec::new(), include: Vec::new(), fill: Fill::default() };
         let on = self.accept(Kind::Keyword(Keyword::On)).is_some();
         if on || self.accept(Kind::Keyword(Keyword::Ignoring)).is_some() {
             matching.on = on;
@@ -208,178 +289,89 @@ impl<'a> Parser<'a> {
             if let Some(side) = side {
                 self.bump();
                 matching.cardinality = side;
-                if self.peek() == Kind::LeftParen {
+                let fills =
+                    matches!(self.peek(), Kind::Keyword(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight));
+                if self.peek() == Kind::LeftParen || !fills && !begins_expression(self.peek()) {
                     matching.include = self.grouping_labels()?;
                 }
             }
         }
-        let word = self.text_of(self.token().span);
-        if self.peek() == Kind::Identifier
-            && self.peek_second() == Kind::LeftParen
-            && ["fill", "fill_left", "fill_right"].iter().any(|name| word.eq_ignore_ascii_case(name))
-        {
-            return Err(Failure::new(self.token().span, "fill modifiers are not supported yet"));
-        }
+        matching.fill = self.fill()?;
         Ok((return_bool, matching))
     }
 
-    /// Brackets, `offset` and `@`, as many as follow.
-    fn postfix(&mut self, mut parsed: Parsed) -> Result<Parsed> {
-        loop {
-            match self.peek() {
-                Kind::LeftBracket => parsed = self.brackets(parsed)?,
-                Kind::Keyword(Keyword::Offset) => self.offset(&mut parsed.expr)?,
-                Kind::At => self.at_modifier(&mut parsed.expr)?,
-                Kind::Identifier => {
-                    let token = self.token();
-                    let word = self.text_of(token.span);
-                    if ["anchored", "smoothed"].iter().any(|name| word.eq_ignore_ascii_case(name)) {
-                        return Err(Failure::new(token.span, format!("{word} selectors are not supported yet")));
-                    }
-                    return Ok(parsed);
-                }
-                _ => return Ok(parsed),
-            }
-        }
-    }
-
-    /// `[5m]` behind a selector, or `[5m:1m]` behind any expression.
-    fn brackets(&mut self, parsed: Parsed) -> Result<Parsed> {
-        let open = self.bump().span;
-        let range_ms = self.range_duration("subquery or range selector", "number or duration")?;
-        let colon = self.accept(Kind::Colon).is_some();
-        let step_ms = match self.peek() {
-            Kind::RightBracket => None,
-            _ if colon => Some(self.range_duration("subquery selector", "number, duration, or \"]\"")?),
-            _ => return Err(self.unsupported_or("subquery or range", "\":\" or \"]\"")),
-        };
-        let close = match self.accept(Kind::RightBracket) {
-            Some(token) => token.span,
-            None => return Err(self.unsupported_or("subquery selector", "\"]\"")),
-        };
-        let span = Span { start: parsed.expr.span.start, end: close.end };
-        if colon {
-            let expr = Box::new(parsed.expr);
-            let kind = ExprKind::Subquery { expr, range_ms, step_ms, at: At::Step, offset_ms: 0 };
-            return self.node(kind, span, parsed.depth);
-        }
-        let brackets = Span { start: open.start, end: close.end };
-        let ExprKind::Selector(selector) = parsed.expr.kind else {
-            return Err(Failure::new(brackets, "ranges only allowed for vector selectors"));
-        };
-        if selector.offset_ms != 0 {
-            return Err(Failure::new(brackets, "no offset modifiers allowed before range"));
-        }
-        if selector.at != At::Step {
-            return Err(Failure::new(brackets, "no @ modifiers allowed before range"));
-        }
-        self.node(ExprKind::Matrix { selector, range_ms }, span, parsed.depth)
-    }
-
-    /// As [`Parser::unexpected`], but arithmetic on durations is named as what it is.
-    fn unsupported_or(&self, context: &str, expected: &str) -> Failure {
+    /// `fill (n)`, or `fill_left (n)` and `fill_right (n)` in either order.
+    fn fill(&mut self) -> Result<Fill> {
+        let mut fill = Fill::default();
         match self.peek() {
-            Kind::Operator(_) | Kind::LeftParen | Kind::Identifier => {
-                Failure::new(self.token().span, "duration expressions are not supported yet")
+            Kind::Keyword(Keyword::Fill) => {
+                let value = self.fill_value()?;
+                fill = Fill { left: Some(value), right: Some(value) };
             }
-            _ => self.unexpected(context, expected),
+            Kind::Keyword(Keyword::FillLeft) => {
+                fill.left = Some(self.fill_value()?);
+                if self.peek() == Kind::Keyword(Keyword::FillRight) {
+                    fill.right = Some(self.fill_value()?);
+                }
+            }
+            Kind::Keyword(Keyword::FillRight) => {
+                fill.right = Some(self.fill_value()?);
+                if self.peek() == Kind::Keyword(Keyword::FillLeft) {
+                    fill.left = Some(self.fill_value()?);
+                }
+            }
+            _ => {}
         }
+        Ok(fill)
     }
 
-    /// A number of seconds or a duration, positive.
-    fn range_duration(&mut self, context: &str, expected: &str) -> Result<i64> {
-        let span = self.token().span;
-        let duration_ms = self.duration_literal(context, expected)?;
-        if duration_ms <= 0 {
-            return Err(Failure::new(span, "duration must be greater than 0"));
-        }
-        Ok(duration_ms)
-    }
-
-    fn duration_literal(&mut self, context: &str, expected: &str) -> Result<i64> {
-        let token = self.token();
-        match token.kind {
-            Kind::Number => {
-                self.bump();
-                let seconds = self.number(token.span)?;
-                seconds_to_ms(seconds).ok_or_else(|| Failure::new(token.span, "duration out of range"))
-            }
-            Kind::Duration => {
-                self.bump();
-                parse_duration(self.text_of(token.span)).map_err(|message| Failure::new(token.span, message))
-            }
-            _ => Err(self.unsupported_or(context, expected)),
-        }
-    }
-
-    fn offset(&mut self, expr: &mut Expr) -> Result<()> {
+    fn fill_value(&mut self) -> Result<f64> {
         self.bump();
-        let sign = match self.peek() {
-            Kind::Operator(BinaryOp::Sub) => -1,
-            Kind::Operator(BinaryOp::Add) => 1,
-            _ => 0,
+        self.expect(Kind::LeftParen, "", "")?;
+        let negative = self.sign();
+        let number = match self.peek() {
+            Kind::Number | Kind::Duration => self.number_literal()?,
+            _ => return Err(self.misplaced()),
         };
-        if sign != 0 {
-            self.bump();
-        }
-        let offset_ms = self.duration_literal("offset", "number or duration")? * if sign < 0 { -1 } else { 1 };
-        let end = self.previous_end();
-        let Some((_, slot)) = modifiers(expr) else {
-            let message = "offset modifier must be preceded by an instant vector selector or range vector selector or \
-                           a subquery";
-            return Err(Failure::new(expr.span, message));
-        };
-        if *slot != 0 {
-            return Err(Failure::new(expr.span, "offset may not be set multiple times"));
-        }
-        *slot = offset_ms;
-        expr.span.end = end;
-        Ok(())
+        self.expect(Kind::RightParen, "", "")?;
+        Ok(if negative == Some(true) { -number.value } else { number.value })
     }
 
-    fn at_modifier(&mut self, expr: &mut Expr) -> Result<()> {
+    /// Takes a sign; `true` for `-`.
+    pub(super) fn sign(&mut self) -> Option<bool> {
+        let negative = match self.peek() {
+            Kind::Operator(BinaryOp::Sub) => true,
+            Kind::Operator(BinaryOp::Add) => false,
+            _ => return None,
+        };
         self.bump();
-        let at = match self.peek() {
-            Kind::Keyword(word @ (Keyword::Start | Keyword::End)) => {
-                self.bump();
-                self.expect(Kind::LeftParen, "@", "timestamp")?;
-                self.expect(Kind::RightParen, "@", "timestamp")?;
-                if word == Keyword::Start { At::Start } else { At::End }
-            }
-            _ => self.at_timestamp()?,
-        };
-        let end = self.previous_end();
-        let Some((slot, _)) = modifiers(expr) else {
-            let message = "@ modifier must be preceded by an instant vector selector or range vector selector or a \
-                           subquery";
-            return Err(Failure::new(expr.span, message));
-        };
-        if *slot != At::Step {
-            return Err(Failure::new(expr.span, "@ <timestamp> may not be set multiple times"));
-        }
-        *slot = at;
-        expr.span.end = end;
-        Ok(())
+        Some(negative)
     }
 
-    fn at_timestamp(&mut self) -> Result<At> {
-        let negative = self.accept(Kind::Operator(BinaryOp::Sub)).is_some();
-        if !negative {
-            self.accept(Kind::Operator(BinaryOp::Add));
+    /// Takes a number, or a duration as seconds.
+    #[inline(never)]
+    pub(super) fn number_literal(&mut self) -> Result<NumberLiteral> {
+        let token = self.bump();
+        if token.kind != Kind::Duration {
+            return Ok(NumberLiteral { value: self.number(token.span)?, is_duration: false });
         }
-        let token = self.token();
-        let seconds = match token.kind {
-            Kind::Number => {
-                self.bump();
-                self.number(token.span)?
-            }
-            Kind::Duration => self.duration_literal("", "")? as f64 / 1000.0,
+        let length_ms =
+            parse_duration(self.text_of(token.span)).map_err(|message| Failure::new(token.span, message))?;
+        Ok(NumberLiteral { value: length_ms as f64 / 1000.0, is_duration: true })
+    }
+
+    #[inline(never)]
+    pub(super) fn at_timestamp(&mut self, expr: Span) -> Result<At> {
+        let negative = self.sign() == Some(true);
+        let number = match self.peek() {
+            Kind::Number | Kind::Duration => self.number_literal()?,
             _ => return Err(self.unexpected("@", "timestamp")),
         };
-        let seconds = if negative { -seconds } else { seconds };
+        let seconds = if negative { -number.value } else { number.value };
         // Compared in seconds, as Prometheus does; the product saturates far beyond any sample.
         if seconds.is_nan() || seconds.abs() >= i64::MAX as f64 {
-            return Err(Failure::new(token.span, format!("timestamp out of bounds for @ modifier: {seconds:.6}")));
+            let seconds = if seconds == f64::INFINITY { "+Inf".into() } else { go_fixed(seconds) };
+            return Err(Failure::new(expr, format!("timestamp out of bounds for @ modifier: {seconds}")));
         }
         Ok(At::Time((seconds * 1000.0).round() as i64))
     }
@@ -392,17 +384,13 @@ impl<'a> Parser<'a> {
     fn primary(&mut self) -> Result<Parsed> {
         let token = self.token();
         match token.kind {
-            Kind::Number => {
-                self.bump();
-                self.node(ExprKind::Number(self.number(token.span)?), token.span, 0)
-            }
-            Kind::Duration => {
-                let duration_ms = self.duration_literal("", "")?;
-                self.node(ExprKind::Number(duration_ms as f64 / 1000.0), token.span, 0)
+            Kind::Number | Kind::Duration => {
+                let number = self.number_literal()?;
+                self.node(ExprKind::Number(number), token.span, Depth::default())
             }
             Kind::String => {
                 let value = self.string()?;
-                self.node(ExprKind::String(value), token.span, 0)
+                self.node(ExprKind::String(value), token.span, Depth::default())
             }
             Kind::LeftParen => {
                 self.bump();
@@ -416,20 +404,26 @@ impl<'a> Parser<'a> {
                 _ => self.selector_expression(),
             },
             Kind::Identifier if self.peek_second() == Kind::LeftParen => self.call(),
-            Kind::Keyword(Keyword::Start | Keyword::End) if self.peek_second() == Kind::LeftParen => self.call(),
+            Kind::Keyword(word) if word.is_preprocessor() && self.peek_second() == Kind::LeftParen => self.call(),
             _ => self.selector_expression(),
         }
     }
 
+    #[inline(never)]
     fn selector_expression(&mut self) -> Result<Parsed> {
         let (selector, span) = self.selector()?;
-        self.node(ExprKind::Selector(selector), span, 0)
+        self.node(ExprKind::Selector(selector), span, Depth::default())
     }
 
     fn number(&self, span: Span) -> Result<f64> {
         let literal = self.text_of(span);
-        number::value(literal)
-            .ok_or_else(|| Failure::new(span, format!("error parsing number: {} is out of range", quote(literal))))
+        number::value(literal).ok_or_else(|| {
+            // The lexer has checked most of it. Hexadecimal floats have an exponent in Go.
+            let is_float = literal.parse::<f64>().is_ok();
+            let reason = if is_float { "value out of range" } else { "invalid syntax" };
+            let text = super::strings::quote(literal);
+            Failure::new(span, format!("error parsing number: strconv.ParseFloat: parsing {text}: {reason}"))
+        })
     }
 
     /// Takes a string literal that is UTF-8.
@@ -441,16 +435,17 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// `@` and `offset` of an expression that can have them.
-fn modifiers(expr: &mut Expr) -> Option<(&mut At, &mut i64)> {
-    match &mut expr.kind {
-        ExprKind::Selector(selector) | ExprKind::Matrix { selector, .. } => {
-            let Selector { at, offset_ms, .. } = selector;
-            Some((at, offset_ms))
-        }
-        ExprKind::Subquery { at, offset_ms, .. } => Some((at, offset_ms)),
-        _ => None,
+/// Whether an expression can begin with a token.
+pub(super) fn begins_expression(kind: Kind) -> bool {
+    match kind {
+        Kind::Number | Kind::Duration | Kind::String | Kind::LeftParen | Kind::LeftBrace => true,
+        Kind::Operator(BinaryOp::Add | BinaryOp::Sub) => true,
+        kind => names_a_metric(kind),
     }
+}
+
+fn go_fixed(value: f64) -> String {
+    if value == f64::NEG_INFINITY { "-Inf".into() } else { format!("{value:.6}") }
 }
 
 fn too_deep(span: Span) -> Failure {

@@ -4,13 +4,15 @@ use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
 
 use super::MAX_REGEX_MATCHERS;
-use super::ast::{At, BinaryOp, Selector, Span};
+use super::ast::{At, BinaryOp, Boundary, Selector, Span};
+use super::duration_expr::Length;
 use super::error::{Failure, Result};
 use super::lexer::{Keyword, Kind};
 use super::parser::Parser;
 
 impl Parser<'_> {
     /// `name`, `name{…}` or `{…}`, without modifiers.
+    #[inline(never)]
     pub(super) fn selector(&mut self) -> Result<(Selector, Span)> {
         let mut span = self.token().span;
         let mut name = None;
@@ -18,7 +20,7 @@ impl Parser<'_> {
             self.bump();
             name = Some(self.text_of(span).to_owned());
         } else if self.peek() != Kind::LeftBrace {
-            return Err(self.unexpected("", ""));
+            return Err(self.misplaced());
         }
         let mut matchers = Vec::new();
         if self.peek() == Kind::LeftBrace {
@@ -27,7 +29,15 @@ impl Parser<'_> {
         if let Some(name) = &name {
             matchers.push(Matcher::equal(METRIC_NAME, name.as_str()));
         }
-        Ok((Selector { name, matchers, offset_ms: 0, at: At::Step }, span))
+        let selector = Selector {
+            name,
+            matchers,
+            offset: Length::default(),
+            at: At::Step,
+            boundary: Boundary::Samples,
+            may_be_empty: false,
+        };
+        Ok((selector, span))
     }
 
     /// `{a="b", "c d"!="e", "metric name",}`; returns the position behind the closing brace.
@@ -58,6 +68,7 @@ impl Parser<'_> {
             Kind::EqualRegex => MatchOp::Regex,
             Kind::NotEqualRegex => MatchOp::NotRegex,
             Kind::Comma | Kind::RightBrace if quoted => return Ok(Matcher::equal(METRIC_NAME, name)),
+            _ if quoted => return Err(self.unexpected(context, "\",\" or \"}\"")),
             _ => return Err(self.unexpected(context, "label matching operator")),
         };
         self.bump();
@@ -83,7 +94,8 @@ impl Parser<'_> {
         let mut labels = Vec::new();
         while self.peek() != Kind::RightParen {
             let label = match self.peek() {
-                Kind::Identifier | Kind::Aggregator(_) | Kind::Keyword(_) => self.take_word(),
+                Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregator(_) => self.take_word(),
+                Kind::Keyword(word) if word != Keyword::Without => self.take_word(),
                 Kind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::Atan2) => self.take_word(),
                 Kind::String => self.grouping_string()?,
                 _ => return Err(self.unexpected(context, "label")),
@@ -101,18 +113,18 @@ impl Parser<'_> {
         let span = self.token().span;
         let label = self.string()?;
         if label.is_empty() {
-            return Err(Failure::new(span, "invalid label name for aggregation: \"\""));
+            return Err(Failure::new(span, "invalid label name for grouping: \"\""));
         }
         Ok(label)
     }
 }
 
 /// Which words may stand where a metric's name is expected.
-fn names_a_metric(kind: Kind) -> bool {
+pub(super) fn names_a_metric(kind: Kind) -> bool {
     match kind {
         Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregator(_) => true,
         Kind::Keyword(word) => {
-            matches!(word, Keyword::By | Keyword::Without | Keyword::Offset | Keyword::Start | Keyword::End)
+            !matches!(word, Keyword::Bool | Keyword::On | Keyword::Ignoring | Keyword::GroupLeft | Keyword::GroupRight)
         }
         Kind::Operator(op) => op.is_set(),
         _ => false,

@@ -2,11 +2,16 @@
 //!
 //! 1. The series: a name, labels between braces, or both.
 //! 2. The points, separated by blanks: a number, `_` (none), `stale`, each with its repetition; `a+bxN` and `a-bxN` are
-//!    summed up step by step, as floats do. Histogram literals are recognised, so that a reader can leave them out.
+//!    summed up step by step, as floats do. So are histogram literals, `{{count:1}}+{{count:2}}x3`.
 
+use std::sync::Arc;
+
+use marigram_storage::model::histogram::Histogram;
 use marigram_storage::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use marigram_storage::model::sample::stale_nan;
 
+use super::duration::parse_duration;
+use super::histogram_literal::{self, Literal};
 use super::number::{self, Scanned};
 use super::strings::{quote, read_quoted};
 
@@ -14,14 +19,23 @@ use super::strings::{quote, read_quoted};
 pub const MAX_POINTS: usize = 1_000_000;
 
 /// A point of a description.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Point {
     /// No sample here.
     Missing,
     /// A float, or the staleness marker.
     Float(f64),
-    /// A histogram literal, not read any further.
-    Histogram,
+    /// A native histogram.
+    Histogram(HistogramPoint),
+}
+
+/// A native histogram as a description gives it.
+#[derive(Clone, Debug)]
+pub struct HistogramPoint {
+    /// The histogram.
+    pub histogram: Arc<Histogram>,
+    /// Whether the description says what the reset hint is.
+    pub names_hint: bool,
 }
 
 /// A series and its points.
@@ -236,23 +250,89 @@ impl<'a> Cursor<'a> {
 
     /// Behind `{{`: `…}}`, `…}}xN`, `…}}+{{…}}xN`.
     fn histogram(&mut self, points: &mut Vec<Point>) -> Result<(), String> {
-        self.skip_histogram()?;
-        let stepped = self.accept("+{{") || self.accept("-{{");
-        if stepped {
-            self.skip_histogram()?;
-        }
-        let repeated = self.accept("x");
-        if stepped && !repeated {
+        let first = self.histogram_literal()?;
+        let subtracts = match self.rest().as_bytes() {
+            [b'+', b'{', b'{', ..] => Some(false),
+            [b'-', b'{', b'{', ..] => Some(true),
+            _ => None,
+        };
+        let Some(subtracts) = subtracts else {
+            let more = if self.accept("x") { self.count()? } else { 0 };
+            let point = HistogramPoint { histogram: Arc::new(first.histogram), names_hint: first.names_hint };
+            return self.push(points, more.saturating_add(1), || Point::Histogram(point.clone()));
+        };
+        self.at += 3;
+        let step = self.histogram_literal()?;
+        if !self.accept("x") {
             return Err(self.wrong("\"x\" and a count"));
         }
-        let more = if repeated { self.count()? } else { 0 };
-        self.push(points, more.saturating_add(1), || Point::Histogram)
+        let more = self.count()?;
+        let names_hint = step.names_hint;
+        let mut histogram = Arc::new(first.histogram);
+        self.push(points, 1, || Point::Histogram(HistogramPoint { histogram: Arc::clone(&histogram), names_hint }))?;
+        if more > MAX_POINTS.saturating_sub(points.len()) {
+            return Err(self.wrong(&format!("at most {MAX_POINTS} points")));
+        }
+        for _ in 0..more {
+            histogram = Arc::new(histogram_literal::combined(&histogram, &step.histogram, subtracts)?);
+            points.push(Point::Histogram(HistogramPoint { histogram: Arc::clone(&histogram), names_hint }));
+        }
+        Ok(())
     }
 
-    fn skip_histogram(&mut self) -> Result<(), String> {
+    fn histogram_literal(&mut self) -> Result<Literal, String> {
         let length = self.rest().find("}}").ok_or_else(|| self.wrong("\"}}\""))?;
+        let literal = histogram_literal::read(&self.rest()[..length])
+            .map_err(|reason| format!("series description, byte {}: {reason}", self.at))?;
         self.at += length + 2;
-        Ok(())
+        Ok(literal)
+    }
+}
+
+/// Reads start timestamps, `_ -1m 0sx3 -1m+1sx2`: offsets in ms from the samples' times, or none.
+///
+/// # Errors
+/// Says which item is wrong.
+pub fn parse_start_offsets(text: &str) -> Result<Vec<Option<i64>>, String> {
+    let mut offsets = Vec::new();
+    for item in text.split([' ', '\t']).filter(|item| !item.is_empty()) {
+        let wrong = |reason: &str| format!("start timestamp {item:?}: {reason}");
+        let (shape, count) = match item.split_once('x') {
+            Some((shape, count)) => (shape, Some(count.parse::<usize>().map_err(|_| wrong("no count"))?)),
+            None => (item, None),
+        };
+        if count.unwrap_or(0) > MAX_POINTS.saturating_sub(offsets.len() + 1) {
+            return Err(wrong("too many points"));
+        }
+        if shape == "_" {
+            offsets.extend(std::iter::repeat_n(None, count.unwrap_or(1)));
+            continue;
+        }
+        let after_sign = shape.starts_with(['+', '-']) as usize;
+        let second = shape.get(after_sign..).and_then(|rest| rest.find(['+', '-'])).map(|at| at + after_sign);
+        let (first, step) = shape.split_at(second.unwrap_or(shape.len()));
+        let (mut offset_ms, step_ms) = (
+            signed_duration(first).map_err(|e| wrong(&e))?,
+            match step {
+                "" => 0,
+                step => signed_duration(step).map_err(|e| wrong(&e))?,
+            },
+        );
+        if second.is_some() && count.is_none() {
+            return Err(wrong("a step without a count"));
+        }
+        for _ in 0..=count.unwrap_or(0) {
+            offsets.push(Some(offset_ms));
+            offset_ms = offset_ms.saturating_add(step_ms);
+        }
+    }
+    Ok(offsets)
+}
+
+fn signed_duration(text: &str) -> Result<i64, String> {
+    match text.strip_prefix('-') {
+        Some(rest) => parse_duration(rest).map(|length_ms| -length_ms),
+        None => parse_duration(text.strip_prefix('+').unwrap_or(text)),
     }
 }
 
@@ -265,7 +345,7 @@ mod tests {
     fn points(text: &str) -> Result<String, String> {
         let show = |point: &Point| match point {
             Point::Missing => "_".to_owned(),
-            Point::Histogram => "h".to_owned(),
+            Point::Histogram(point) => format!("h{}", point.histogram.sum),
             Point::Float(v) if v.to_bits() == stale_nan().to_bits() => "s".to_owned(),
             Point::Float(v) => v.to_string(),
         };
@@ -280,14 +360,45 @@ mod tests {
         assert_eq!(points("-2+4x3 1-1x2").as_deref(), Ok("-2 2 6 10 1 0 -1"));
         assert_eq!(points("0x3").as_deref(), Ok("0 0 0 0"));
         assert_eq!(points("0.1+0.1x2").as_deref(), Ok("0.1 0.2 0.30000000000000004"));
-        assert_eq!(points("{{}} {{schema:1 buckets:[1 2]}}x1 {{}}+{{sum:1}}x2 1").as_deref(), Ok("h h h h h h 1"));
+        assert_eq!(
+            points("{{}} {{schema:1 buckets:[1 2]}}x1 {{}}+{{sum:1}}x2 1").as_deref(),
+            Ok("h0 h0 h0 h0 h1 h2 1")
+        );
         assert_eq!(points("").as_deref(), Ok(""));
-        for bad in
-            ["1+1", "1--1x2", "1-+1x2", "stalex3", "NaNx3", "Infx3", "1x", "{{", "{{}}+{{}}", "a", "1,2", "1x9e9"]
-        {
+        for bad in [
+            "{{sum:1 sum:2}}",
+            "{{what:1}}",
+            "{{sum}}",
+            "{{schema:1.5}}",
+            "{{}} {{",
+            "{{schema:2}}+{{}}x1",
+            "1+1",
+            "1--1x2",
+            "1-+1x2",
+            "stalex3",
+            "NaNx3",
+            "Infx3",
+            "1x",
+            "{{",
+            "{{}}+{{}}",
+            "a",
+            "1,2",
+            "1x9e9",
+        ] {
             assert!(points(bad).is_err(), "{bad}");
         }
         assert!(points("1x99999999999").is_err() && points("1x999999999999999999999").is_err());
+    }
+
+    #[test]
+    fn start_timestamps_are_offsets() {
+        let read = parse_start_offsets;
+        assert_eq!(read("_ _x2 -1m 30s"), Ok(vec![None, None, None, Some(-60_000), Some(30_000)]));
+        assert_eq!(read("0sx2 -1m+10sx2"), Ok([0, 0, 0, -60_000, -50_000, -40_000].map(Some).to_vec()));
+        assert_eq!(read("5s-1sx1"), Ok(vec![Some(5000), Some(4000)]));
+        for bad in ["x", "1", "5s+", "5s+1s", "5sx", "_y", "5sx99999999999"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

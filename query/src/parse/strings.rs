@@ -121,14 +121,31 @@ fn push_quoted_char(c: char, out: &mut String) {
         '\u{8}' => out.push_str("\\b"),
         '\u{b}' => out.push_str("\\v"),
         '\u{c}' => out.push_str("\\f"),
-        _ if u32::from(c) < 0x20 || u32::from(c) == 0x7f => {
+        _ if c.is_ascii_control() => {
             let _ = write!(out, "\\x{:02x}", u32::from(c));
         }
-        _ if c.is_control() || c == '\u{feff}' || c == '\u{fffd}' => {
+        _ if is_printable(c) => out.push(c),
+        _ if u32::from(c) > 0xffff => {
+            let _ = write!(out, "\\U{:08x}", u32::from(c));
+        }
+        _ => {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         }
-        _ => out.push(c),
     }
+}
+
+/// Whether Go would print a character as it is. The replacement character counts as not printable: Prometheus refuses it in
+/// literals.
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    if c.is_whitespace() || c == '\u{fffd}' {
+        return false;
+    }
+    // Behind another character, marks that combine are not escaped.
+    let text: String = ['a', c].into_iter().collect();
+    text.escape_debug().count() == 2
 }
 
 /// A character between single quotes, for messages.

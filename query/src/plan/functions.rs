@@ -3,13 +3,14 @@
 use marigram_storage::model::labels::Labels;
 
 use super::build::Builder;
-use super::{HistogramSite, MatrixNode, Node, ScalarNode, SortBy, SortOrder, VectorNode};
+use super::{HistogramSite, InfoNode, MatrixNode, Node, ScalarFold, ScalarNode, SortBy, SortOrder, VectorNode};
 use crate::error::QueryError;
-use crate::eval::function::math::plain;
+use crate::eval::function::math::{of_histogram, plain};
 use crate::eval::function::{
-    Check, DatePart, HistogramFunction, LabelFunction, MapFunction, Window, WindowFunction, over_time, rate, smoothing,
+    Check, DatePart, HistogramFunction, LabelFunction, MapFunction, Window, WindowFunction, extended,
+    histogram_extended, histograms, over_time, rate, smoothing,
 };
-use crate::parse::ast::{Expr, ExprKind, Span};
+use crate::parse::ast::{Boundary, Expr, ExprKind};
 
 /// A function that the language has and this engine does not have yet.
 pub(super) fn not_there(name: &str) -> QueryError {
@@ -24,6 +25,10 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
     if let Some(f) = plain(name) {
         return map(builder, MapFunction::Plain(f), args);
     }
+    if let Some(f) = of_histogram(name) {
+        let needs_buckets = matches!(name, "histogram_stddev" | "histogram_stdvar");
+        return builder.with_buckets(Some(needs_buckets), |builder| map(builder, MapFunction::OfHistogram(f), args));
+    }
     if let Some(part) = date_part(name) {
         return match args {
             [] => Ok(Node::Vector(VectorNode::OfScalar(ScalarNode::Date(part)))),
@@ -32,6 +37,10 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
     }
     match name {
         "time" => Ok(Node::Scalar(ScalarNode::Time)),
+        "start" => Ok(seconds(builder.options().start_ms)),
+        "end" => Ok(seconds(builder.options().end_ms)),
+        "step" => Ok(seconds(builder.options().step_ms)),
+        "range" => Ok(seconds(builder.options().end_ms.saturating_sub(builder.options().start_ms))),
         "pi" => Ok(Node::Scalar(ScalarNode::Number(std::f64::consts::PI))),
         "round" => map(builder, MapFunction::Round, args),
         "clamp" => map(builder, MapFunction::Clamp, args),
@@ -63,7 +72,13 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
             label(builder, function, args)
         }
         "histogram_quantile" => histogram(builder, HistogramFunction::Quantile, args),
+        "histogram_quantiles" => {
+            histogram(builder, HistogramFunction::Quantiles(string_arg(args, 1)?.to_owned()), args)
+        }
         "histogram_fraction" => histogram(builder, HistogramFunction::Fraction, args),
+        "max_of" => fold_scalars(builder, ScalarFold::Max, args),
+        "min_of" => fold_scalars(builder, ScalarFold::Min, args),
+        "info" => info(builder, args),
         _ => Err(not_there(name)),
     }
 }
@@ -100,6 +115,10 @@ fn window_kernel(name: &str) -> Option<fn(&Window<'_>) -> Option<f64>> {
     })
 }
 
+fn seconds(time_ms: i64) -> Node {
+    Node::Scalar(ScalarNode::Number(time_ms as f64 / 1000.0))
+}
+
 fn date_part(name: &str) -> Option<DatePart> {
     Some(match name {
         "days_in_month" => DatePart::DaysInMonth,
@@ -131,15 +150,22 @@ fn window(
         }
     }
     let input = input.ok_or_else(|| wrong_argument(name))?;
+    let (kernel, histogram_kernel) = match input.boundary() {
+        Boundary::Samples => (kernel, histograms::kernel(name)),
+        boundary => {
+            let kernel = extended::kernel(name, boundary).map_err(QueryError::execution)?;
+            (kernel, histogram_extended::kernel(name, boundary))
+        }
+    };
     let span = arg(args, 0)?.span;
     let check = match name {
-        "rate" | "increase" => Check::Counter(span),
-        "quantile_over_time" => Check::Quantile(span),
+        "rate" | "increase" => Check::Counter,
+        "quantile_over_time" => Check::Quantile,
         "double_exponential_smoothing" => Check::Factors,
         _ => Check::Nothing,
     };
     let keeps_name = matches!(name, "first_over_time" | "last_over_time");
-    let function = WindowFunction { kernel, keeps_name, check };
+    let function = WindowFunction { kernel, histogram_kernel, keeps_name, check, span };
     Ok(Node::Vector(VectorNode::Window { function, input, args: scalars }))
 }
 
@@ -151,7 +177,7 @@ fn map(builder: &mut Builder, function: MapFunction, args: &[Expr]) -> Result<No
 
 /// `timestamp`: of a selector the time of its samples, of anything else the time of the step.
 fn timestamp(builder: &mut Builder, args: &[Expr]) -> Result<Node, QueryError> {
-    match builder.selector(arg(args, 0)?) {
+    match builder.selector(arg(args, 0)?)? {
         Some(select) => Ok(Node::Vector(VectorNode::SampleTime(select))),
         None => map(builder, MapFunction::StepTime, args),
     }
@@ -167,13 +193,37 @@ fn label(builder: &mut Builder, function: LabelFunction, args: &[Expr]) -> Resul
     Ok(Node::Vector(VectorNode::Label { function, input }))
 }
 
-/// The vector of buckets is the last argument, after the scalars.
+/// The vector is the last argument, after the scalars; of `histogram_quantiles` the first, before the label.
 fn histogram(builder: &mut Builder, function: HistogramFunction, args: &[Expr]) -> Result<Node, QueryError> {
-    let (last, scalars) = args.split_last().ok_or_else(|| wrong_argument("histogram_quantile"))?;
-    let site = HistogramSite { quantile: args.first().map_or(Span::default(), |arg| arg.span), buckets: last.span };
+    let missing = || wrong_argument("histogram_quantile");
+    let (vector, scalars) = match function {
+        HistogramFunction::Quantiles(_) => (arg(args, 0)?, args.get(2..).ok_or_else(missing)?),
+        _ => args.split_last().ok_or_else(missing)?,
+    };
+    let quantiles = match function {
+        HistogramFunction::Fraction => Vec::new(),
+        _ => scalars.iter().map(|arg| arg.span).collect(),
+    };
+    let site = HistogramSite { buckets: vector.span, quantiles };
     let args = scalars.iter().map(|arg| builder.scalar(arg)).collect::<Result<_, _>>()?;
-    let input = Box::new(builder.vector(last)?);
+    let input = Box::new(builder.with_buckets(Some(true), |builder| builder.vector(vector))?);
     Ok(Node::Vector(VectorNode::Histogram { function, input, args, site }))
+}
+
+fn fold_scalars(builder: &mut Builder, fold: ScalarFold, args: &[Expr]) -> Result<Node, QueryError> {
+    let (a, b) = (scalar_arg(builder, args, 0)?, scalar_arg(builder, args, 1)?);
+    Ok(Node::Scalar(ScalarNode::Fold(fold, Box::new([a, b]))))
+}
+
+fn info(builder: &mut Builder, args: &[Expr]) -> Result<Node, QueryError> {
+    let input = vector_arg(builder, args, 0)?;
+    let moment = builder.first_moment(arg(args, 0)?)?;
+    let matchers = match args.get(1).map(|arg| &super::invariant::unwrap_parens(arg).kind) {
+        Some(ExprKind::Selector(selector)) => selector.matchers.clone(),
+        Some(_) => return Err(wrong_argument("info")),
+        None => Vec::new(),
+    };
+    Ok(Node::Vector(VectorNode::Info(Box::new(InfoNode { input, matchers, moment }))))
 }
 
 fn absent_labels(builder: &Builder, args: &[Expr]) -> Result<Labels, QueryError> {

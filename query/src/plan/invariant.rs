@@ -44,7 +44,7 @@ pub(super) fn is_invariant(expr: &Expr) -> bool {
         ExprKind::Aggregate { expr, param, .. } => {
             is_invariant(expr) && param.as_ref().is_none_or(|param| is_invariant(param))
         }
-        ExprKind::Binary { lhs, rhs, .. } => is_invariant(lhs) && is_invariant(rhs),
+        ExprKind::Binary { first, links } => is_invariant(first) && links.iter().all(|link| is_invariant(&link.rhs)),
         ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => is_invariant(expr),
     }
 }

@@ -16,7 +16,7 @@ use marigram_storage::model::matcher::Matcher;
 
 use crate::eval::function::{HistogramFunction, LabelFunction, MapFunction, WindowFunction};
 use crate::names::is_metadata;
-use crate::parse::ast::{AggregateOp, BinaryOp, Grouping, Matching, Span};
+use crate::parse::ast::{AggregateOp, BinaryOp, Boundary, Grouping, Matching, Span};
 
 /// A plan by the type of its result.
 #[derive(Debug)]
@@ -41,10 +41,19 @@ pub(crate) enum ScalarNode {
         lhs: Box<ScalarNode>,
         rhs: Box<ScalarNode>,
     },
+    /// The greater or the lesser of two.
+    Fold(ScalarFold, Box<[ScalarNode; 2]>),
     /// The part of the date at the step's time.
     Date(crate::eval::function::DatePart),
     /// The same at all steps.
     Invariant(Box<ScalarNode>),
+}
+
+/// Which of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScalarFold {
+    Max,
+    Min,
 }
 
 /// Series with a sample or none per step.
@@ -85,7 +94,7 @@ pub(crate) enum VectorNode {
         order: SortOrder,
         input: Box<VectorNode>,
     },
-    /// A function of the buckets of classic histograms.
+    /// A function of histograms, native or of classic buckets.
     Histogram {
         function: HistogramFunction,
         input: Box<VectorNode>,
@@ -99,8 +108,20 @@ pub(crate) enum VectorNode {
     Binary(Box<BinaryNode>),
     /// `and`, `or`, `unless`
     Set(Box<SetNode>),
+    /// `info(v, {…})`
+    Info(Box<InfoNode>),
     /// The same at all steps.
     Invariant(Box<VectorNode>),
+}
+
+/// `info`: series, and which info series they are to be given the labels of.
+#[derive(Debug)]
+pub(crate) struct InfoNode {
+    pub(crate) input: VectorNode,
+    /// Of names and other labels of info series.
+    pub(crate) matchers: Vec<Matcher>,
+    /// The moment of the first selector within the input: info series are looked at at the same.
+    pub(crate) moment: Moment,
 }
 
 /// Samples in a window before each step.
@@ -110,8 +131,18 @@ pub(crate) enum MatrixNode {
     Subquery { inner: Box<VectorNode>, range_ms: i64, step_ms: i64, window: Moment },
 }
 
+impl MatrixNode {
+    /// What counts at the ends of the range.
+    pub(crate) fn boundary(&self) -> Boundary {
+        match self {
+            MatrixNode::Select { select, .. } => select.boundary,
+            MatrixNode::Subquery { .. } => Boundary::Samples,
+        }
+    }
+}
+
 /// Which moment a step looks at: its own time or a fixed one, less an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// `@`, resolved.
     pub(crate) at_ms: Option<i64>,
@@ -128,10 +159,15 @@ impl Moment {
 }
 
 /// A series selector.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Select {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) moment: Moment,
+    pub(crate) boundary: Boundary,
+    /// Where the selector stands.
+    pub(crate) span: Span,
+    /// Whether of histograms only count, sum, and resets matter.
+    pub(crate) only_statistics: bool,
 }
 
 /// The order of an instant vector.
@@ -152,10 +188,12 @@ pub(crate) enum SortBy {
 }
 
 /// Where the arguments of a histogram function stand, for remarks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HistogramSite {
-    pub(crate) quantile: Span,
+    /// The vector.
     pub(crate) buckets: Span,
+    /// The quantiles, if there are any.
+    pub(crate) quantiles: Vec<Span>,
 }
 
 /// An aggregation.
@@ -165,6 +203,10 @@ pub(crate) struct AggregateNode {
     pub(crate) input: VectorNode,
     pub(crate) grouping: Grouping,
     pub(crate) param: AggregateParam,
+    /// Where the aggregation stands.
+    pub(crate) span: Span,
+    /// Where what is aggregated stands.
+    pub(crate) input_span: Span,
 }
 
 /// The parameter of an aggregation.
@@ -183,6 +225,7 @@ pub(crate) struct WithScalarNode {
     pub(crate) scalar: ScalarNode,
     pub(crate) scalar_is_left: bool,
     pub(crate) return_bool: bool,
+    pub(crate) span: Span,
 }
 
 /// `vector op vector`, arithmetic or comparison.
@@ -193,6 +236,7 @@ pub(crate) struct BinaryNode {
     pub(crate) rhs: VectorNode,
     pub(crate) matching: Matching,
     pub(crate) return_bool: bool,
+    pub(crate) span: Span,
 }
 
 /// `vector and vector` and its siblings.

@@ -7,6 +7,7 @@ use super::Groups;
 use crate::error::QueryError;
 use crate::eval::column::Column;
 use crate::eval::{Exec, Grid, SeriesColumn, open};
+use crate::histogram::to_text;
 use crate::number;
 use crate::parse::ast::Grouping;
 use crate::parse::strings::quote;
@@ -32,8 +33,10 @@ pub(super) fn evaluate(
     let mut input = open(exec, &node.input, grid)?;
     while let Some(series) = input.next()? {
         exec.check()?;
-        for (step, value) in series.column.samples() {
-            let labels = LabelsBuilder::from_labels(&series.labels).set(label, &number::go_f(value)).build();
+        let floats = series.column.samples().map(|(step, value)| (step, number::go_f(value)));
+        let histograms = series.column.histograms().map(|(step, histogram)| (step, to_text(histogram)));
+        for (step, value) in floats.chain(histograms) {
+            let labels = LabelsBuilder::from_labels(&series.labels).set(label, &value).build();
             let key = groups.labels(&labels);
             let column = match counts.entry(key) {
                 hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -46,5 +49,5 @@ pub(super) fn evaluate(
             column.put(step, before + 1.0);
         }
     }
-    Ok(counts.into_iter().map(|(labels, column)| SeriesColumn { labels, column }).collect())
+    Ok(counts.into_iter().map(|(labels, column)| SeriesColumn::new(labels, column)).collect())
 }

@@ -1,16 +1,19 @@
 //! Aggregations that fold: a group holds a few numbers per step, however many series it has.
 
-use super::Groups;
+use super::histograms::HistogramFold;
+use super::{Groups, ignore_histograms};
 use crate::error::QueryError;
 use crate::eval::column::Column;
 use crate::eval::kahan::{self, KahanMean};
 use crate::eval::{Exec, Grid, Operator, SeriesColumn};
 use crate::parse::ast::AggregateOp;
+use crate::plan::AggregateNode;
 
 /// A group under way: the first column is its result in the end.
-struct Group {
+struct Group<'q> {
     series: SeriesColumn,
     state: State,
+    histograms: Option<HistogramFold<'q>>,
 }
 
 /// What a group remembers per step besides its value.
@@ -28,26 +31,52 @@ enum State {
 /// Drains the input into groups.
 pub(super) fn evaluate(
     exec: &Exec<'_>,
-    op: AggregateOp,
+    node: &AggregateNode,
     input: &mut dyn Operator,
     mut groups: Groups<'_>,
     grid: Grid,
 ) -> Result<Vec<SeriesColumn>, QueryError> {
-    let mut states: Vec<Group> = Vec::new();
-    while let Some(series) = input.next()? {
+    let op = node.op;
+    let mut states: Vec<Group<'_>> = Vec::new();
+    while let Some(mut series) = input.next()? {
         exec.check()?;
+        match op {
+            AggregateOp::Sum | AggregateOp::Avg => {}
+            AggregateOp::Count | AggregateOp::Group => series.column.forget_kinds(),
+            _ => ignore_histograms(exec, op, &mut series.column, node.input_span),
+        }
+        if series.column.present.is_empty() {
+            continue;
+        }
         let (at, new) = groups.find(&series.labels);
         if let Some(labels) = new {
             exec.keep_labels(&labels)?;
             exec.keep_bytes(State::step_bytes(op) * grid.steps)?;
-            let series = SeriesColumn { labels, column: exec.column(grid)? };
-            states.push(Group { series, state: State::of(op, grid) });
+            let series = SeriesColumn::new(labels, exec.column(grid)?);
+            states.push(Group { series, state: State::of(op, grid), histograms: None });
         }
-        if let Some(group) = states.get_mut(at) {
-            group.state.fold(op, &mut group.series.column, &series.column);
+        let Some(group) = states.get_mut(at) else { continue };
+        group.series.drops_name |= series.drops_name;
+        group.state.fold(op, &mut group.series.column, &series.column);
+        if series.column.has_histograms() {
+            let histograms = match &mut group.histograms {
+                Some(histograms) => histograms,
+                none => none.insert(HistogramFold::new(exec, node, grid)?),
+            };
+            histograms.fold(&series)?;
         }
     }
-    Ok(states.into_iter().map(|group| group.state.finish(op, group.series)).collect())
+    let mut out = Vec::with_capacity(states.len());
+    for Group { series, state, histograms } in states {
+        let mut series = state.finish(op, series);
+        if let Some(histograms) = histograms {
+            histograms.finish(&mut series.column)?;
+        }
+        if !series.column.present.is_empty() {
+            out.push(series);
+        }
+    }
+    Ok(out)
 }
 
 impl State {
@@ -118,7 +147,7 @@ fn fold_plain(into: &mut Column, column: &Column, first: impl Fn(f64) -> f64, ne
         let Some(slot) = into.values.get_mut(step) else { continue };
         *slot = if into.present.get(step) { next(*slot, value) } else { first(value) };
     }
-    into.present.unite(&column.present);
+    into.present.unite(&column.float_steps());
 }
 
 fn fold_sum(into: &mut Column, lost: &mut [f64], column: &Column) {
@@ -130,7 +159,7 @@ fn fold_sum(into: &mut Column, lost: &mut [f64], column: &Column) {
             *sum = value;
         }
     }
-    into.present.unite(&column.present);
+    into.present.unite(&column.float_steps());
 }
 
 fn fold_mean(into: &mut Column, means: &mut [KahanMean], column: &Column) {
@@ -142,7 +171,7 @@ fn fold_mean(into: &mut Column, means: &mut [KahanMean], column: &Column) {
             *mean = KahanMean::starting_at(value);
         }
     }
-    into.present.unite(&column.present);
+    into.present.unite(&column.float_steps());
 }
 
 /// Welford's method, as in Prometheus without compensation, and not finite once a value was not.
@@ -159,5 +188,5 @@ fn fold_variance(into: &mut Column, moments: &mut [(f64, f64)], column: &Column)
             *squares = if value.is_finite() { 0.0 } else { f64::NAN };
         }
     }
-    into.present.unite(&column.present);
+    into.present.unite(&column.float_steps());
 }

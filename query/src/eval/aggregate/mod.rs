@@ -1,7 +1,11 @@
 //! Aggregations: series are folded into their groups as they stream in; only `topk`, `bottomk` and `quantile` keep samples.
+//!
+//! Histograms are added up and averaged like floats, in a fold of their own; a group that has both at a step has no result
+//! there. Aggregations that compare values ignore them.
 
 mod count_values;
 mod fold;
+mod histograms;
 mod limit;
 mod quantile;
 mod topk;
@@ -9,10 +13,12 @@ mod topk;
 use hashbrown::{HashMap, HashSet};
 use marigram_storage::model::labels::{Labels, METRIC_NAME};
 
+use super::column::Column;
 use super::function::computed;
+use super::notes::{Note, Notes};
 use super::{BoxedOperator, Exec, Grid, open};
 use crate::error::QueryError;
-use crate::parse::ast::{AggregateOp, Grouping};
+use crate::parse::ast::{AggregateOp, Grouping, Span};
 use crate::plan::{AggregateNode, AggregateParam, ScalarNode};
 
 /// The operator of an aggregation.
@@ -37,7 +43,7 @@ pub(super) fn open_aggregate<'q>(
             (AggregateOp::CountValues, AggregateParam::Label(label)) => count_values::evaluate(exec, node, label, grid),
             (_, AggregateParam::None) => {
                 let mut input = open(exec, &node.input, grid)?;
-                fold::evaluate(exec, node.op, &mut *input, groups, grid)
+                fold::evaluate(exec, node, &mut *input, groups, grid)
             }
             _ => Err(QueryError::bad_data("wrong parameter of an aggregation")),
         }
@@ -80,6 +86,15 @@ impl<'q> Groups<'q> {
                 (next, Some(labels))
             }
         }
+    }
+}
+
+/// Takes the histograms out of a series, and tells that they are ignored; `span` is where.
+fn ignore_histograms(exec: &Exec<'_>, op: AggregateOp, column: &mut Column, span: Span) {
+    if column.drop_histograms() {
+        let mut notes = Notes::default();
+        notes.add(Note::IgnoredInAggregation);
+        notes.write(exec, op.as_str(), span);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Which of several equal values is kept depends on the order in which Prometheus meets the series and on the shape of
 //! its heap, so both are as there: series by labels, a binary heap with the worst value on top.
 
-use super::{Groups, parameter};
+use super::{Groups, ignore_histograms, parameter};
 use crate::error::QueryError;
 use crate::eval::column::{Column, Steps};
 use crate::eval::{Exec, Grid, SeriesColumn, open};
@@ -29,8 +29,9 @@ pub(super) fn evaluate(
     }
     let mut series: Vec<SeriesColumn> = Vec::new();
     let mut input = open(exec, &node.input, grid)?;
-    while let Some(next) = input.next()? {
+    while let Some(mut next) = input.next()? {
         exec.check()?;
+        ignore_histograms(exec, node.op, &mut next.column, node.span);
         exec.keep_labels(&next.labels)?;
         series.push(next);
     }
@@ -175,9 +176,10 @@ mod tests {
         let limit = crate::eval::memory::SampleLimit::new(1000);
         let series: Vec<SeriesColumn> = values
             .iter()
-            .map(|&value| SeriesColumn {
-                labels: Labels::default(),
-                column: Column { values: vec![value], present: Steps::all(1), held: limit.hold(1).unwrap() },
+            .map(|&value| {
+                let mut column = Column::empty(1, limit.hold(1).unwrap());
+                column.put(0, value);
+                SeriesColumn::new(Labels::default(), column)
             })
             .collect();
         let group: Vec<usize> = (0..values.len()).collect();

@@ -8,48 +8,53 @@
 //!    same labels is.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use marigram_storage::model::labels::{Labels, SeriesId};
 
+use super::histograms::{Operand, Outcome, combined};
 use super::matching::Matcher;
 use crate::error::QueryError;
 use crate::eval::column::{Column, Steps};
 use crate::eval::function::math::binary_operation;
+use crate::eval::notes::Notes;
 use crate::eval::{self, BoxedOperator, Exec, Grid, Operator, SeriesColumn};
 use crate::parse::ast::Cardinality;
 use crate::plan::BinaryNode;
 use crate::text;
 
 /// Series of the one side with the same signature.
-struct Slot {
-    entries: Vec<SeriesColumn>,
+pub(super) struct Slot {
+    pub(super) entries: Vec<SeriesColumn>,
     /// Steps at which an entry has a sample.
-    taken: Steps,
-    /// Steps at which the many side has matched already; only without grouping.
-    matched: Option<Steps>,
+    pub(super) taken: Steps,
+    /// Steps at which the many side has matched already; only without grouping, or where its absence is filled.
+    pub(super) matched: Option<Steps>,
 }
 
 /// Samples of the one side that would match the same.
-struct Conflict {
+pub(super) struct Conflict {
     /// Where there are any.
     steps: Steps,
     /// Tells of the first group, in the order of the texts, so that it is the same each time.
-    message: String,
+    pub(super) message: String,
 }
 
-struct VectorBinary<'q> {
-    exec: &'q Exec<'q>,
-    node: &'q BinaryNode,
-    matcher: Matcher<'q>,
-    grid: Grid,
+pub(super) struct VectorBinary<'q> {
+    pub(super) exec: &'q Exec<'q>,
+    pub(super) node: &'q BinaryNode,
+    pub(super) matcher: Matcher<'q>,
+    pub(super) grid: Grid,
     one: Option<BoxedOperator<'q>>,
     many: BoxedOperator<'q>,
-    slots: HashMap<Labels, Slot>,
-    conflict: Option<Conflict>,
+    pub(super) slots: HashMap<Labels, Slot>,
+    pub(super) conflict: Option<Conflict>,
     /// With grouping: at which steps each (signature, result) was made.
-    results: HashMap<(SeriesId, SeriesId), Steps>,
-    ready: VecDeque<SeriesColumn>,
+    pub(super) results: HashMap<(SeriesId, SeriesId), Steps>,
+    pub(super) ready: VecDeque<SeriesColumn>,
+    /// Whether what the many side lacks was filled in.
+    pub(super) filled: bool,
 }
 
 /// The operator of a binary node.
@@ -73,6 +78,7 @@ pub(in crate::eval) fn open<'q>(
         conflict: None,
         results: HashMap::new(),
         ready: VecDeque::new(),
+        filled: false,
     }))
 }
 
@@ -84,11 +90,15 @@ impl Operator for VectorBinary<'_> {
                 self.exec.keep_labels(&series.labels)?;
                 self.take_in(series);
             }
+            self.check_before_filling()?;
         }
         while self.ready.is_empty() {
             self.exec.check()?;
-            let Some(series) = self.many.next()? else { return Ok(None) };
-            self.combine(&series)?;
+            match self.many.next()? {
+                Some(series) => self.combine(&series)?,
+                None if self.fill_many()? => {}
+                None => return Ok(None),
+            }
         }
         Ok(self.ready.pop_front())
     }
@@ -131,9 +141,17 @@ impl VectorBinary<'_> {
             return Err(QueryError::execution(conflict.message.clone()));
         }
         let signature = self.matcher.signature(&many.labels);
+        let (drops_late, drop_name) = (self.drops_late(), self.drops_name());
+        if !self.make_slot_to_fill(&signature)? {
+            return Ok(());
+        }
         let Some(slot) = self.slots.get_mut(&signature) else { return Ok(()) };
+        let fill = self.node.matching.fill;
+        let new = if fill.right.is_some() { present.clone() } else { slot.taken.intersection(present) };
+        if self.node.matching.cardinality != Cardinality::OneToOne && fill.left.is_some() {
+            slot.matched.get_or_insert_with(|| Steps::none(self.grid.steps)).unite(&new);
+        }
         if self.node.matching.cardinality == Cardinality::OneToOne {
-            let new = slot.taken.intersection(present);
             let matched = slot.matched.get_or_insert_with(|| Steps::none(self.grid.steps));
             if matched.intersects(&new) {
                 return Err(QueryError::execution(
@@ -142,8 +160,7 @@ impl VectorBinary<'_> {
             }
             matched.unite(&new);
         }
-        let comparison = self.node.op.is_comparison();
-        let drop_name = !comparison || self.node.return_bool;
+        let mut notes = Notes::default();
         let mut made: Vec<SeriesColumn> = Vec::new();
         for entry in slot.entries.iter().filter(|entry| entry.column.present.intersects(present)) {
             let labels = self.matcher.result(&many.labels, &entry.labels, drop_name);
@@ -162,21 +179,32 @@ impl VectorBinary<'_> {
             let at = match made.iter().position(|series| series.labels == labels) {
                 Some(at) => at,
                 None => {
-                    made.push(SeriesColumn { labels, column: self.exec.column(self.grid)? });
+                    made.push(SeriesColumn { labels, column: self.exec.column(self.grid)?, drops_name: drops_late });
                     made.len() - 1
                 }
             };
             if let Some(series) = made.get_mut(at) {
-                calculate(self.node, &many.column, &entry.column, &mut series.column);
+                calculate(self.node, &many.column, &entry.column, &mut series.column, &mut notes)?;
             }
         }
+        notes.write(self.exec, self.node.op.as_str(), self.node.span);
+        made.extend(self.fill_one(&signature, many)?);
         self.ready.extend(made.into_iter().filter(|series| !series.column.present.is_empty()));
         Ok(())
     }
 }
 
 /// Writes the result at the steps that both sides have.
-fn calculate(node: &BinaryNode, many: &Column, one: &Column, out: &mut Column) {
+pub(super) fn calculate(
+    node: &BinaryNode,
+    many: &Column,
+    one: &Column,
+    out: &mut Column,
+    notes: &mut Notes,
+) -> Result<(), QueryError> {
+    if many.has_histograms() || one.has_histograms() || node.op.is_trim() {
+        return calculate_mixed(node, many, one, out, notes);
+    }
     let operation = binary_operation(node.op);
     let many_is_right = node.matching.cardinality == Cardinality::OneToMany;
     let filters = node.op.is_comparison() && !node.return_bool;
@@ -194,6 +222,44 @@ fn calculate(node: &BinaryNode, many: &Column, one: &Column, out: &mut Column) {
             out.put(step, lhs);
         }
     }
+    Ok(())
+}
+
+/// The same where there can be histograms.
+fn calculate_mixed(
+    node: &BinaryNode,
+    many: &Column,
+    one: &Column,
+    out: &mut Column,
+    notes: &mut Notes,
+) -> Result<(), QueryError> {
+    let operation = binary_operation(node.op);
+    let many_is_right = node.matching.cardinality == Cardinality::OneToMany;
+    let filters = node.op.is_comparison() && !node.return_bool;
+    for step in many.present.intersection(&one.present).iter() {
+        let (Some(many), Some(one)) = (Operand::of(many, step), Operand::of(one, step)) else { continue };
+        let (lhs, rhs) = if many_is_right { (one, many) } else { (many, one) };
+        let outcome = match (lhs, rhs) {
+            (Operand::Float(lhs), Operand::Float(rhs)) if !node.op.is_trim() => {
+                let result = operation(lhs, rhs);
+                if !node.op.is_comparison() {
+                    out.put(step, result);
+                    continue;
+                }
+                Outcome::Truth(result != 0.0)
+            }
+            _ => combined(node.op, lhs, rhs, notes),
+        };
+        match (outcome, lhs) {
+            (Outcome::Nothing, _) => {}
+            (Outcome::Histogram(result), _) => out.put_histogram(step, result)?,
+            (Outcome::Truth(truth), _) if !filters => out.put(step, f64::from(truth)),
+            (Outcome::Truth(false), _) => {}
+            (Outcome::Truth(true), Operand::Float(lhs)) => out.put(step, lhs),
+            (Outcome::Truth(true), Operand::Histogram(lhs)) => out.put_histogram(step, Arc::clone(lhs))?,
+        }
+    }
+    Ok(())
 }
 
 fn duplicates(signature: &Labels, left: bool, first: Option<&Labels>, second: &Labels) -> String {

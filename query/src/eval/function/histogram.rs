@@ -1,127 +1,263 @@
-//! Quantiles and fractions of classic histograms: series of cumulative counts, one for each upper bound `le`.
+//! Quantiles and fractions of histograms: native ones, and classic ones, which are series of cumulative counts, one for each
+//! upper bound `le`.
 //!
-//! 1. All series are taken in and grouped by their labels without `le`; a group is a histogram.
+//! 1. All series are taken in. Those with floats are grouped by their labels without `le`; a group is a classic histogram.
 //! 2. At each step, the buckets that have a sample are sorted by bound, equal bounds are added up.
 //! 3. Counts that go down from a bound to the next (scrapes and rounding can do that) are levelled out, then the value
 //!    is interpolated within its bucket.
+//! 4. Where a series has a native histogram, that is asked; where there is a classic one with the same labels, too, neither.
+
+use std::sync::Arc;
 
 use hashbrown::HashMap;
-use marigram_storage::model::labels::Labels;
+use marigram_storage::model::histogram::Histogram;
+use marigram_storage::model::labels::{Labels, LabelsBuilder};
 
 use super::check_quantile;
+use super::classic::{Bucket, Levelled, fraction, parse_bound, quantile};
 use crate::annotations::NotMonotonic;
 use crate::error::QueryError;
 use crate::eval::column::Column;
+use crate::eval::notes::{Note, Notes, with_name};
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn};
+use crate::histogram;
 use crate::names::without_metadata;
+use crate::number;
 use crate::parse::strings::quote;
 use crate::plan::HistogramSite;
 
 /// The label that holds a bucket's upper bound.
 const BUCKET_LABEL: &str = "le";
-/// Relative differences of counts up to this are rounding errors.
-const ROUNDING_TOLERANCE: f64 = 1e-12;
 
 /// Which function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HistogramFunction {
     /// `histogram_quantile(q, v)`
     Quantile,
+    /// `histogram_quantiles(v, label, q, …)`: a series for each quantile, with this label.
+    Quantiles(String),
     /// `histogram_fraction(lower, upper, v)`
     Fraction,
 }
 
-/// A bucket at one step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Bucket {
-    upper: f64,
-    count: f64,
+/// A histogram, classic or native or both.
+#[derive(Default)]
+struct Input {
+    /// Those of the classic buckets without `le`, or those of the native histogram.
+    labels: Labels,
+    /// Upper bound and counts.
+    buckets: Vec<(f64, Column)>,
+    native: Option<Column>,
 }
 
-/// The buckets of one histogram: upper bound and counts.
-type Histogram = (Labels, Vec<(f64, Column)>);
-
-/// Takes all buckets in, then yields a series for each histogram.
+/// Takes all histograms in, then yields a series (or one for each quantile) for each of them.
 pub(super) struct HistogramOperator<'q> {
     exec: &'q Exec<'q>,
-    function: HistogramFunction,
+    function: &'q HistogramFunction,
     input: Option<BoxedOperator<'q>>,
     args: Vec<ScalarColumn>,
-    site: HistogramSite,
+    site: &'q HistogramSite,
     grid: Grid,
-    histograms: std::vec::IntoIter<Histogram>,
+    inputs: std::vec::IntoIter<Input>,
+    ready: std::vec::IntoIter<SeriesColumn>,
 }
 
 impl<'q> HistogramOperator<'q> {
     pub(super) fn new(
         exec: &'q Exec<'q>,
-        function: HistogramFunction,
+        function: &'q HistogramFunction,
         input: BoxedOperator<'q>,
         args: Vec<ScalarColumn>,
-        site: HistogramSite,
+        site: &'q HistogramSite,
         grid: Grid,
     ) -> Self {
-        HistogramOperator { exec, function, input: Some(input), args, site, grid, histograms: Vec::new().into_iter() }
+        let (inputs, ready) = (Vec::new().into_iter(), Vec::new().into_iter());
+        HistogramOperator { exec, function, input: Some(input), args, site, grid, inputs, ready }
     }
 
     fn take_in(&mut self, mut input: BoxedOperator<'q>) -> Result<(), QueryError> {
-        if self.function == HistogramFunction::Quantile
-            && let Some(quantile) = self.args.first()
-        {
-            quantile.iter(self.grid.steps).for_each(|q| check_quantile(self.exec, q, self.site.quantile));
+        for (quantile, span) in self.args.iter().zip(&self.site.quantiles) {
+            quantile.iter(self.grid.steps).for_each(|q| check_quantile(self.exec, q, *span));
         }
-        let mut histograms: Vec<Histogram> = Vec::new();
+        let mut inputs: Vec<Input> = Vec::new();
         let mut known: HashMap<Labels, usize> = HashMap::new();
-        while let Some(series) = input.next()? {
+        let mut find = |inputs: &mut Vec<Input>, key: Labels| -> Result<usize, QueryError> {
+            self.exec.keep_labels(&key)?;
+            Ok(*known.entry(key).or_insert_with_key(|key| {
+                inputs.push(Input { labels: key.clone(), ..Input::default() });
+                inputs.len() - 1
+            }))
+        };
+        while let Some(mut series) = input.next()? {
+            if series.column.has_histograms() {
+                let at = find(&mut inputs, series.labels.clone())?;
+                let mut native = self.exec.column(self.grid)?;
+                for (step, histogram) in series.column.histograms() {
+                    native.put_histogram(step, Arc::clone(histogram))?;
+                }
+                series.column.drop_histograms();
+                if let Some(input) = inputs.get_mut(at) {
+                    match &mut input.native {
+                        Some(known) => known.absorb(&native)?,
+                        none => *none = Some(native),
+                    }
+                }
+                if series.column.present.is_empty() {
+                    continue;
+                }
+            }
             let bound = series.labels.get(BUCKET_LABEL).unwrap_or("");
             let Some(upper) = parse_bound(bound) else {
-                let metric = series.labels.metric_name().map(|name| format!(" for metric name {}", quote(name)));
-                let text = format!(
-                    "bucket label \"le\" is missing or has a malformed value of {}{}",
-                    quote(bound),
-                    metric.unwrap_or_default()
+                let name = self.subject(&series.labels);
+                let text = with_name(
+                    format!("bucket label \"le\" is missing or has a malformed value of {}", quote(bound)),
+                    name,
                 );
                 self.exec.remarks.borrow_mut().warn(text, self.site.buckets);
                 continue;
             };
-            let key = series.labels.without(|name| name == BUCKET_LABEL);
-            self.exec.keep_labels(&key)?;
-            let at = *known.entry(key).or_insert_with_key(|key| {
-                histograms.push((key.clone(), Vec::new()));
-                histograms.len() - 1
-            });
-            if let Some((_, buckets)) = histograms.get_mut(at) {
-                buckets.push((upper, series.column));
+            let at = find(&mut inputs, series.labels.without(|name| name == BUCKET_LABEL))?;
+            if let Some(input) = inputs.get_mut(at) {
+                input.buckets.push((upper, series.column));
             }
         }
-        histograms.iter_mut().for_each(|(_, buckets)| buckets.sort_by(|a, b| a.0.total_cmp(&b.0)));
-        self.histograms = histograms.into_iter();
+        inputs.iter_mut().for_each(|input| input.buckets.sort_by(|a, b| a.0.total_cmp(&b.0)));
+        self.inputs = inputs.into_iter();
         Ok(())
     }
 
-    fn value(&self, step: usize, buckets: &mut Vec<Bucket>) -> f64 {
-        let arg = |i: usize| self.args.get(i).map_or(f64::NAN, |column| column.at(step));
+    /// The series of one histogram.
+    fn evaluate(&self, input: &Input) -> Result<Vec<SeriesColumn>, QueryError> {
+        let labels = match self.exec.delayed_name_removal {
+            true => input.labels.clone(),
+            false => without_metadata(&input.labels),
+        };
+        let metric = self.subject(&input.labels);
+        let mut outs = Vec::new();
+        let mut notes = Notes::default();
         match self.function {
-            HistogramFunction::Fraction => fraction(arg(0), arg(1), buckets),
             HistogramFunction::Quantile => {
-                let (value, levelled) = quantile(arg(0), buckets);
-                if let Some(Levelled { lowest_bucket, highest_bucket, widest_diff }) = levelled {
-                    let time_ms = self.grid.time_ms(step);
-                    self.exec.remarks.borrow_mut().not_monotonic(NotMonotonic {
-                        span: self.site.buckets,
-                        first_ms: time_ms,
-                        last_ms: time_ms,
-                        lowest_bucket,
-                        highest_bucket,
-                        widest_diff,
-                        samples: 1,
-                    });
+                let q = |step| self.arg(0, step);
+                outs.push(self.over_steps(input, labels, &mut notes, |at, step, notes| {
+                    self.quantile(q(step), at, step, (notes, metric))
+                })?);
+            }
+            HistogramFunction::Fraction => {
+                let of = |at: At<'_>, step: usize, notes: &mut Notes| {
+                    let (lower, upper) = (self.arg(0, step), self.arg(1, step));
+                    match at {
+                        At::Classic(buckets) => fraction(lower, upper, buckets),
+                        At::Native(histogram) => {
+                            let (value, has_nan) = histogram::fraction(lower, upper, histogram);
+                            notes.add_if(has_nan, Note::FractionWithoutNan);
+                            value
+                        }
+                    }
+                };
+                outs.push(self.over_steps(input, labels, &mut notes, of)?);
+            }
+            HistogramFunction::Quantiles(label) => {
+                for arg in 0..self.args.len() {
+                    // A quantile that changes from step to step is another series at each.
+                    let mut values: Vec<f64> = (0..self.grid.steps).map(|step| self.arg(arg, step)).collect();
+                    values.sort_by(f64::total_cmp);
+                    values.dedup_by(|a, b| a.to_bits() == b.to_bits());
+                    for q in values {
+                        let text = quantile_text(q);
+                        let labels = LabelsBuilder::from_labels(&labels).set(label, &text).build();
+                        let mut out = self.over_steps(input, labels, &mut notes, |at, step, notes| {
+                            self.quantile(q, at, step, (notes, metric))
+                        })?;
+                        for step in 0..self.grid.steps {
+                            if self.arg(arg, step).to_bits() != q.to_bits() {
+                                out.column.present.unset(step);
+                            }
+                        }
+                        outs.push(out);
+                    }
                 }
-                value
             }
         }
+        notes.write(self.exec, metric, self.site.buckets);
+        outs.retain(|out| !out.column.present.is_empty());
+        Ok(outs)
     }
+
+    /// The metric's name, where it is still known.
+    fn subject<'l>(&self, labels: &'l Labels) -> &'l str {
+        if self.exec.delayed_name_removal { labels.metric_name().unwrap_or("") } else { "" }
+    }
+
+    fn arg(&self, arg: usize, step: usize) -> f64 {
+        self.args.get(arg).map_or(f64::NAN, |column| column.at(step))
+    }
+
+    /// The function at all steps.
+    fn over_steps(
+        &self,
+        input: &Input,
+        labels: Labels,
+        notes: &mut Notes,
+        of: impl Fn(At<'_>, usize, &mut Notes) -> f64,
+    ) -> Result<SeriesColumn, QueryError> {
+        let mut column = self.exec.column(self.grid)?;
+        let mut buckets = Vec::new();
+        for step in 0..self.grid.steps {
+            buckets.clear();
+            for (upper, column) in &input.buckets {
+                if let Some(count) = column.float(step) {
+                    buckets.push(Bucket { upper: *upper, count });
+                }
+            }
+            let at = match (input.native.as_ref().and_then(|native| native.histogram(step)), buckets.is_empty()) {
+                (None, true) => continue,
+                (None, false) => At::Classic(&mut buckets),
+                (Some(histogram), true) => At::Native(histogram),
+                (Some(_), false) => {
+                    notes.add(Note::MixedKinds);
+                    continue;
+                }
+            };
+            let value = of(at, step, notes);
+            column.put(step, value);
+        }
+        let drops_name = self.exec.delayed_name_removal;
+        Ok(SeriesColumn { labels, column, drops_name })
+    }
+
+    fn quantile(&self, q: f64, at: At<'_>, step: usize, (notes, metric): (&mut Notes, &str)) -> f64 {
+        let buckets = match at {
+            At::Native(histogram) => {
+                let found = histogram::quantile(q, histogram);
+                notes.add_if(found.lost_to_nan, Note::QuantileLostToNan);
+                notes.add_if(found.skewed_by_nan, Note::QuantileSkewedByNan);
+                return found.value;
+            }
+            At::Classic(buckets) => buckets,
+        };
+        let (value, levelled) = quantile(q, buckets);
+        if let Some(Levelled { lowest_bucket, highest_bucket, widest_diff }) = levelled {
+            let time_ms = self.grid.time_ms(step);
+            self.exec.remarks.borrow_mut().not_monotonic(NotMonotonic {
+                span: self.site.buckets,
+                metric: metric.to_owned(),
+                first_ms: time_ms,
+                last_ms: time_ms,
+                lowest_bucket,
+                highest_bucket,
+                widest_diff,
+                samples: 1,
+            });
+        }
+        value
+    }
+}
+
+/// A histogram at one step.
+enum At<'a> {
+    Classic(&'a mut Vec<Bucket>),
+    Native(&'a Histogram),
 }
 
 impl Operator for HistogramOperator<'_> {
@@ -129,206 +265,22 @@ impl Operator for HistogramOperator<'_> {
         if let Some(input) = self.input.take() {
             self.take_in(input)?;
         }
-        self.exec.check()?;
-        let Some((labels, columns)) = self.histograms.next() else { return Ok(None) };
-        let mut out = self.exec.column(self.grid)?;
-        let mut buckets = Vec::new();
-        for step in 0..self.grid.steps {
-            buckets.clear();
-            for (upper, column) in columns.iter().filter(|(_, column)| column.present.get(step)) {
-                buckets.push(Bucket { upper: *upper, count: column.values.get(step).copied().unwrap_or(0.0) });
+        loop {
+            if let Some(ready) = self.ready.next() {
+                return Ok(Some(ready));
             }
-            if !buckets.is_empty() {
-                let value = self.value(step, &mut buckets);
-                out.put(step, value);
-            }
-        }
-        let labels = without_metadata(&labels);
-        Ok(Some(SeriesColumn { labels, column: out }))
-    }
-}
-
-/// A bound as Go's `ParseFloat` reads it, as far as bounds go.
-fn parse_bound(text: &str) -> Option<f64> {
-    text.parse::<f64>().ok()
-}
-
-/// Counts that had to be levelled out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Levelled {
-    lowest_bucket: f64,
-    highest_bucket: f64,
-    widest_diff: f64,
-}
-
-/// The `q`-quantile of a histogram whose buckets are sorted by bound.
-fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Levelled>) {
-    if q.is_nan() {
-        return (f64::NAN, None);
-    }
-    if !(0.0..=1.0).contains(&q) {
-        return (if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY }, None);
-    }
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
-        return (f64::NAN, None);
-    }
-    merge_equal_bounds(buckets);
-    let levelled = level_out(buckets);
-    (interpolated(q, buckets), levelled)
-}
-
-fn interpolated(q: f64, buckets: &[Bucket]) -> f64 {
-    let [finite @ .., last] = buckets else { return f64::NAN };
-    let Some(highest) = finite.last() else { return f64::NAN };
-    if last.count == 0.0 {
-        return f64::NAN;
-    }
-    let mut rank = q * last.count;
-    // A bucket with a NaN count counts as one below the rank, as in Prometheus.
-    let at = finite.partition_point(|bucket| bucket.count < rank || bucket.count.is_nan() || rank.is_nan());
-    let Some(bucket) = finite.get(at) else { return highest.upper };
-    let (mut lower, mut count) = (0.0, bucket.count);
-    match at.checked_sub(1).and_then(|before| finite.get(before)) {
-        None if bucket.upper <= 0.0 => return bucket.upper,
-        None => {}
-        Some(before) => {
-            lower = before.upper;
-            count -= before.count;
-            rank -= before.count;
+            self.exec.check()?;
+            let Some(input) = self.inputs.next() else { return Ok(None) };
+            self.ready = self.evaluate(&input)?.into_iter();
         }
     }
-    lower + (bucket.upper - lower) * (rank / count)
 }
 
-fn merge_equal_bounds(buckets: &mut Vec<Bucket>) {
-    buckets.dedup_by(|next, kept| {
-        let same = next.upper == kept.upper;
-        if same {
-            kept.count += next.count;
-        }
-        same
-    });
-}
-
-/// Makes the counts ascend. Tiny differences in either direction are taken for rounding errors, and not told.
-fn level_out(buckets: &mut [Bucket]) -> Option<Levelled> {
-    let mut levelled: Option<Levelled> = None;
-    let (first, rest) = buckets.split_first_mut()?;
-    let mut previous = first.count;
-    for bucket in rest {
-        if bucket.count == previous {
-            continue;
-        }
-        if almost_equal(previous, bucket.count) {
-            bucket.count = previous;
-        } else if bucket.count < previous {
-            let told = levelled.get_or_insert(Levelled {
-                lowest_bucket: f64::INFINITY,
-                highest_bucket: f64::NEG_INFINITY,
-                widest_diff: 0.0,
-            });
-            told.lowest_bucket = told.lowest_bucket.min(bucket.upper);
-            told.highest_bucket = told.highest_bucket.max(bucket.upper);
-            told.widest_diff = told.widest_diff.max(previous - bucket.count);
-            bucket.count = previous;
-        } else {
-            previous = bucket.count;
-        }
+/// A quantile as the value of a label: as a float, even where it is whole.
+fn quantile_text(q: f64) -> String {
+    let mut text = number::go_g(q);
+    if q.is_finite() && !text.contains(['.', 'e']) {
+        text.push_str(".0");
     }
-    levelled
-}
-
-fn almost_equal(a: f64, b: f64) -> bool {
-    if a.is_nan() && b.is_nan() || a == b {
-        return true;
-    }
-    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
-    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
-        return difference < ROUNDING_TOLERANCE * f64::MIN_POSITIVE;
-    }
-    difference / sum.min(f64::MAX) < ROUNDING_TOLERANCE
-}
-
-/// The share of observations between `lower` and `upper`, in a histogram whose buckets are sorted by bound.
-fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
-        return f64::NAN;
-    }
-    merge_equal_bounds(buckets);
-    let total = buckets.last().map_or(0.0, |last| last.count);
-    if total == 0.0 || lower.is_nan() || upper.is_nan() {
-        return f64::NAN;
-    }
-    if lower >= upper {
-        return 0.0;
-    }
-    (rank_of(upper, buckets, total) - rank_of(lower, buckets, total)) / total
-}
-
-/// How many observations are at most `value`, interpolated within its bucket.
-fn rank_of(value: f64, buckets: &[Bucket], total: f64) -> f64 {
-    let mut below = 0.0;
-    let mut bound = match buckets.first() {
-        Some(first) if first.upper > 0.0 => 0.0,
-        _ => f64::NEG_INFINITY,
-    };
-    for bucket in buckets {
-        if bound >= value {
-            return if below > total { total } else { below };
-        }
-        if bucket.upper > value {
-            // Within a bucket without a lower end nothing can be interpolated.
-            let rank = if bound == f64::NEG_INFINITY {
-                bucket.count
-            } else {
-                below + (bucket.count - below) * (value - bound) / (bucket.upper - bound)
-            };
-            return if rank > total { total } else { rank };
-        }
-        below = bucket.count;
-        bound = bucket.upper;
-    }
-    total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn buckets(of: &[(f64, f64)]) -> Vec<Bucket> {
-        of.iter().map(|&(upper, count)| Bucket { upper, count }).collect()
-    }
-
-    #[test]
-    fn quantiles_are_interpolated() {
-        let b = buckets(&[(1.0, 10.0), (2.0, 20.0), (f64::INFINITY, 20.0)]);
-        assert_eq!(quantile(0.5, &mut b.clone()).0, 1.0);
-        assert_eq!(quantile(0.75, &mut b.clone()).0, 1.5);
-        assert_eq!(quantile(0.25, &mut b.clone()).0, 0.5);
-        assert_eq!(quantile(2.0, &mut b.clone()).0, f64::INFINITY);
-        let beyond = buckets(&[(1.0, 10.0), (f64::INFINITY, 20.0)]);
-        assert_eq!(quantile(0.9, &mut beyond.clone()).0, 1.0);
-        assert!(quantile(0.5, &mut buckets(&[(1.0, 10.0)])).0.is_nan());
-        assert!(quantile(0.5, &mut buckets(&[(1.0, 0.0), (f64::INFINITY, 0.0)])).0.is_nan());
-    }
-
-    #[test]
-    fn counts_that_go_down_are_levelled_and_told() {
-        let mut b = buckets(&[(1.0, 10.0), (2.0, 8.0), (f64::INFINITY, 20.0)]);
-        let told = quantile(0.5, &mut b).1.unwrap();
-        assert_eq!((told.lowest_bucket, told.highest_bucket, told.widest_diff), (2.0, 2.0, 2.0));
-        assert_eq!(b[1].count, 10.0);
-        let mut tiny = buckets(&[(1.0, 10.0), (2.0, 10.0 - 1e-14), (f64::INFINITY, 20.0)]);
-        assert_eq!(quantile(0.5, &mut tiny).1, None);
-    }
-
-    #[test]
-    fn fractions() {
-        let b = buckets(&[(1.0, 10.0), (2.0, 20.0), (f64::INFINITY, 40.0)]);
-        assert_eq!(fraction(0.0, 1.0, &mut b.clone()), 0.25);
-        assert_eq!(fraction(0.5, 1.5, &mut b.clone()), 0.25);
-        assert_eq!(fraction(f64::NEG_INFINITY, f64::INFINITY, &mut b.clone()), 1.0);
-        assert_eq!(fraction(3.0, 2.0, &mut b.clone()), 0.0);
-        assert!(fraction(f64::NAN, 2.0, &mut b.clone()).is_nan());
-    }
+    text
 }

@@ -66,11 +66,18 @@ impl LabelFunction {
         Ok(LabelFunction::Join { destination: destination.to_owned(), separator: separator.to_owned(), sources })
     }
 
-    /// The labels of the result.
-    pub(crate) fn apply(&self, labels: Labels) -> Labels {
+    /// The label that is written.
+    pub(crate) fn destination(&self) -> &str {
+        match self {
+            LabelFunction::Replace { destination, .. } | LabelFunction::Join { destination, .. } => destination,
+        }
+    }
+
+    /// The labels of the result; `None` if nothing is written.
+    pub(crate) fn apply(&self, labels: &Labels) -> Option<Labels> {
         let (destination, value) = match self {
             LabelFunction::Replace { destination, replacement, source, regex } => {
-                let Some(found) = regex.captures(labels.get(source).unwrap_or("")) else { return labels };
+                let found = regex.captures(labels.get(source).unwrap_or(""))?;
                 let mut value = String::new();
                 found.expand(replacement, &mut value);
                 (destination, value)
@@ -80,7 +87,7 @@ impl LabelFunction {
                 (destination, values.join(separator))
             }
         };
-        LabelsBuilder::from_labels(&labels).set(destination, &value).build()
+        Some(LabelsBuilder::from_labels(labels).set(destination, &value).build())
     }
 }
 
@@ -92,14 +99,14 @@ mod tests {
     fn replacing_and_joining() {
         let labels = Labels::from_pairs([("__name__", "up"), ("src", "a-10")]);
         let f = LabelFunction::replace("dst", "$2:${1}", "src", "([a-z])-(.*)").unwrap();
-        assert_eq!(f.apply(labels.clone()).get("dst"), Some("10:a"));
+        assert_eq!(f.apply(&labels).unwrap().get("dst"), Some("10:a"));
         let anchored = LabelFunction::replace("dst", "x", "src", "a").unwrap();
-        assert_eq!(anchored.apply(labels.clone()), labels);
+        assert_eq!(anchored.apply(&labels), None);
         let emptied = LabelFunction::replace("src", "", "src", ".*").unwrap();
-        assert_eq!(emptied.apply(labels.clone()).get("src"), None);
+        assert_eq!(emptied.apply(&labels).unwrap().get("src"), None);
         assert!(LabelFunction::replace("", "", "src", ".*").is_err());
         assert!(LabelFunction::replace("a", "", "src", "(").is_err());
         let joined = LabelFunction::join("dst", "-", vec!["src".into(), "none".into(), "__name__".into()]).unwrap();
-        assert_eq!(joined.apply(labels).get("dst"), Some("a-10--up"));
+        assert_eq!(joined.apply(&labels).unwrap().get("dst"), Some("a-10--up"));
     }
 }

@@ -1,7 +1,10 @@
 //! Functions of single values, and the arithmetic of binary operators.
 
+use marigram_storage::model::histogram::Histogram;
+
 use super::DatePart;
 use crate::eval::scalar::ScalarColumn;
+use crate::histogram;
 use crate::parse::ast::BinaryOp;
 
 /// A function of each value of a vector.
@@ -21,6 +24,8 @@ pub(crate) enum MapFunction {
     ClampMax,
     /// The time of the step: `timestamp` of anything but a selector.
     StepTime,
+    /// Of histograms only.
+    OfHistogram(fn(&Histogram) -> f64),
 }
 
 impl MapFunction {
@@ -36,8 +41,21 @@ impl MapFunction {
             MapFunction::ClampMin => max(arg(0), value),
             MapFunction::ClampMax => min(arg(0), value),
             MapFunction::StepTime => time_ms as f64 / 1000.0,
+            MapFunction::OfHistogram(_) => return None,
         })
     }
+}
+
+/// The function of one histogram with this name.
+pub(crate) fn of_histogram(name: &str) -> Option<fn(&Histogram) -> f64> {
+    Some(match name {
+        "histogram_count" => |histogram| histogram.count,
+        "histogram_sum" => |histogram| histogram.sum,
+        "histogram_avg" => histogram::mean,
+        "histogram_stddev" => histogram::standard_deviation,
+        "histogram_stdvar" => histogram::variance,
+        _ => return None,
+    })
 }
 
 /// Rounds to a multiple of `nearest`, halves upwards.
@@ -59,7 +77,7 @@ pub(crate) fn sgn(value: f64) -> f64 {
 }
 
 /// Go's `math.Max`: NaN wins, unless the other is +Inf; 0 is greater than -0.
-fn max(a: f64, b: f64) -> f64 {
+pub(crate) fn max(a: f64, b: f64) -> f64 {
     match () {
         () if a == f64::INFINITY || b == f64::INFINITY => f64::INFINITY,
         () if a.is_nan() || b.is_nan() => f64::NAN,
@@ -81,7 +99,7 @@ fn max(a: f64, b: f64) -> f64 {
 }
 
 /// Go's `math.Min`: NaN wins, unless the other is -Inf; -0 is less than 0.
-fn min(a: f64, b: f64) -> f64 {
+pub(crate) fn min(a: f64, b: f64) -> f64 {
     match () {
         () if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY => f64::NEG_INFINITY,
         () if a.is_nan() || b.is_nan() => f64::NAN,
@@ -132,7 +150,7 @@ pub(crate) fn plain(name: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// The function of an operator. Comparisons yield 1 and 0; set operators have none and yield NaN.
+/// The function of an operator. Comparisons yield 1 and 0; trim and set operators have none and yield NaN.
 pub(crate) fn binary_operation(op: BinaryOp) -> fn(f64, f64) -> f64 {
     match op {
         BinaryOp::Add => |l, r| l + r,
@@ -148,7 +166,7 @@ pub(crate) fn binary_operation(op: BinaryOp) -> fn(f64, f64) -> f64 {
         BinaryOp::Lss => |l, r| f64::from(l < r),
         BinaryOp::Gte => |l, r| f64::from(l >= r),
         BinaryOp::Lte => |l, r| f64::from(l <= r),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => |_, _| f64::NAN,
+        BinaryOp::TrimUpper | BinaryOp::TrimLower | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => |_, _| f64::NAN,
     }
 }
 

@@ -1,7 +1,12 @@
 //! PromQL's functions, by family. What a function *is* stands here as data that the plan holds; the families hold the
 //! arithmetic as free functions on slices and numbers.
 
+mod classic;
+pub(crate) mod extended;
 pub(crate) mod histogram;
+pub(crate) mod histogram_extended;
+pub(crate) mod histogram_rate;
+pub(crate) mod histograms;
 pub(crate) mod label;
 pub(crate) mod math;
 pub(crate) mod over_time;
@@ -20,9 +25,13 @@ pub(crate) use operators::{absent, computed, each, histogram, label, map, negate
 pub(crate) use sort::sort;
 pub(crate) use time::DatePart;
 
+use marigram_storage::model::histogram::HistogramSample;
+
 use crate::eval::Exec;
+use crate::eval::notes::{Note, Notes};
 use crate::number;
 use crate::parse::ast::Span;
+use crate::value::SampleValue;
 
 /// What a function of a range vector sees at one step: at least one sample.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +40,8 @@ pub(crate) struct Window<'w> {
     pub(crate) times: &'w [i64],
     /// One for each time.
     pub(crate) values: &'w [f64],
+    /// Ascending, in the same range, at other times.
+    pub(crate) histograms: &'w [HistogramSample],
     /// Start of the range, itself not in it.
     pub(crate) start_ms: i64,
     /// End of the range.
@@ -46,12 +57,33 @@ pub(crate) struct Window<'w> {
 /// A function of a range vector.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WindowFunction {
-    /// The value of a window, or none.
+    /// The value of a window without histograms, or none.
     pub(crate) kernel: fn(&Window<'_>) -> Option<f64>,
+    /// The value of a window with histograms. `None`: it takes the floats only, and tells that it does.
+    pub(crate) histogram_kernel: Option<HistogramKernel>,
     /// Whether the result keeps the metric's name.
     pub(crate) keeps_name: bool,
     /// What is remarked about its input.
     pub(crate) check: Check,
+    /// Where the first argument stands.
+    pub(crate) span: Span,
+}
+
+/// A function of a window that has histograms, with or without floats beside them.
+pub(crate) type HistogramKernel = fn(&Window<'_>, &mut Notes) -> Option<SampleValue>;
+
+impl WindowFunction {
+    /// The value of a window that has histograms, or none.
+    pub(crate) fn of_histograms(&self, window: &Window<'_>, notes: &mut Notes) -> Option<SampleValue> {
+        match self.histogram_kernel {
+            Some(kernel) => kernel(window, notes),
+            None if window.values.is_empty() => None,
+            None => {
+                notes.add(Note::IgnoredInRange);
+                (self.kernel)(window).map(SampleValue::Float)
+            }
+        }
+    }
 }
 
 /// What the engine remarks about the input of a function, or refuses.
@@ -59,10 +91,10 @@ pub(crate) struct WindowFunction {
 pub(crate) enum Check {
     /// Nothing.
     Nothing,
-    /// The name should be a counter's. The argument stands there.
-    Counter(Span),
-    /// The first scalar argument should lie in 0..=1. It stands there.
-    Quantile(Span),
+    /// The name should be a counter's.
+    Counter,
+    /// The first scalar argument should lie in 0..=1.
+    Quantile,
     /// Both scalar arguments must lie between 0 and 1.
     Factors,
 }

@@ -1,6 +1,8 @@
 //! The operators around functions that take series one by one, and those that need all of them.
 
-use marigram_storage::model::labels::Labels;
+use std::sync::Arc;
+
+use marigram_storage::model::labels::{Labels, METRIC_NAME};
 
 use super::histogram::HistogramOperator;
 use super::{HistogramFunction, LabelFunction, MapFunction};
@@ -8,8 +10,9 @@ use crate::error::QueryError;
 use crate::eval::column::Steps;
 use crate::eval::scalar::{self, ScalarColumn};
 use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn, open};
-use crate::names::without_metadata;
+use crate::histogram::multiply;
 use crate::plan::{HistogramSite, ScalarNode, VectorNode};
+use crate::value::SampleValue;
 
 /// An operator made of a function that changes series one by one. Series without samples are dropped.
 struct Each<'q, F> {
@@ -18,11 +21,11 @@ struct Each<'q, F> {
     f: F,
 }
 
-impl<F: FnMut(&mut SeriesColumn)> Operator for Each<'_, F> {
+impl<F: FnMut(&mut SeriesColumn) -> Result<(), QueryError>> Operator for Each<'_, F> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         while let Some(mut series) = self.input.next()? {
             self.exec.check()?;
-            (self.f)(&mut series);
+            (self.f)(&mut series)?;
             if !series.column.present.is_empty() {
                 return Ok(Some(series));
             }
@@ -55,13 +58,9 @@ pub(crate) fn computed<'q>(compute: impl FnOnce() -> Result<Vec<SeriesColumn>, Q
 pub(crate) fn each<'q>(
     exec: &'q Exec<'q>,
     input: BoxedOperator<'q>,
-    f: impl FnMut(&mut SeriesColumn) + 'q,
+    f: impl FnMut(&mut SeriesColumn) -> Result<(), QueryError> + 'q,
 ) -> BoxedOperator<'q> {
     Box::new(Each { exec, input, f })
-}
-
-fn drop_name(series: &mut SeriesColumn) {
-    series.labels = without_metadata(&series.labels);
 }
 
 /// A function of each value.
@@ -75,9 +74,25 @@ pub(crate) fn map<'q>(
     let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<Vec<ScalarColumn>, _>>()?;
     let input = open(exec, input, grid)?;
     Ok(each(exec, input, move |series| {
-        drop_name(series);
+        match function {
+            MapFunction::OfHistogram(f) => {
+                // As in Prometheus, only the name goes.
+                match exec.delayed_name_removal {
+                    true => series.drops_name = true,
+                    false => series.labels = series.labels.without(|name| name == METRIC_NAME),
+                }
+                series.column.drop_floats();
+                return series.column.replace_histograms(|_, histogram| Some(SampleValue::Float(f(&histogram))));
+            }
+            MapFunction::StepTime => series.column.forget_kinds(),
+            _ => {
+                series.column.drop_histograms();
+            }
+        }
+        series.drop_name(exec);
         if let MapFunction::Plain(f) = function {
-            return series.column.map(f);
+            series.column.map(f);
+            return Ok(());
         }
         for step in 0..grid.steps {
             let Some(value) = series.column.values.get_mut(step).filter(|_| series.column.present.get(step)) else {
@@ -88,6 +103,7 @@ pub(crate) fn map<'q>(
                 None => series.column.present.unset(step),
             }
         }
+        Ok(())
     }))
 }
 
@@ -97,9 +113,13 @@ pub(crate) fn negate<'q>(
     input: &'q VectorNode,
     grid: Grid,
 ) -> Result<BoxedOperator<'q>, QueryError> {
-    Ok(each(exec, open(exec, input, grid)?, |series| {
-        drop_name(series);
+    Ok(each(exec, open(exec, input, grid)?, move |series| {
+        series.drop_name(exec);
         series.column.map(|value| -value);
+        series.column.replace_histograms(|_, mut histogram| {
+            multiply(Arc::make_mut(&mut histogram), -1.0);
+            Some(SampleValue::Histogram(histogram))
+        })
     }))
 }
 
@@ -123,7 +143,11 @@ impl Operator for Relabelled<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         self.exec.check()?;
         let Some(mut series) = self.input.next()? else { return Ok(None) };
-        series.labels = self.function.apply(series.labels);
+        if let Some(labels) = self.function.apply(&series.labels) {
+            series.labels = labels;
+            // A name that is written now is to stay.
+            series.drops_name &= self.function.destination() != METRIC_NAME;
+        }
         self.exec.keep_labels(&series.labels)?;
         Ok(Some(series))
     }
@@ -149,7 +173,7 @@ pub(crate) fn absent<'q>(
         let mut column = exec.column(grid)?;
         column.values.fill(1.0);
         column.present = missing;
-        Ok(vec![SeriesColumn { labels: labels.clone(), column }])
+        Ok(vec![SeriesColumn::new(labels.clone(), column)])
     }))
 }
 
@@ -167,20 +191,20 @@ pub(crate) fn of_scalar<'q>(
         for (step, value) in scalar::evaluate(exec, node, grid)?.iter(grid.steps).enumerate() {
             column.put(step, value);
         }
-        Ok(vec![SeriesColumn { labels: Labels::default(), column }])
+        Ok(vec![SeriesColumn::new(Labels::default(), column)])
     }))
 }
 
-/// A function of the buckets of classic histograms.
+/// A function of histograms, native or of classic buckets.
 pub(crate) fn histogram<'q>(
     exec: &'q Exec<'q>,
     function: &'q HistogramFunction,
     input: &'q VectorNode,
     args: &'q [ScalarNode],
-    site: HistogramSite,
+    site: &'q HistogramSite,
     grid: Grid,
 ) -> Result<BoxedOperator<'q>, QueryError> {
     let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<Vec<ScalarColumn>, _>>()?;
     let input = open(exec, input, grid)?;
-    Ok(Box::new(HistogramOperator::new(exec, *function, input, args, site, grid)))
+    Ok(Box::new(HistogramOperator::new(exec, function, input, args, site, grid)))
 }

@@ -124,8 +124,9 @@ mod tests {
 
     fn on(kernel: fn(&Window<'_>) -> Option<f64>, values: &[f64]) -> f64 {
         let times: Vec<i64> = (1..=values.len() as i64).collect();
+        let (start_ms, end_ms, args) = (0, 100, [0.5, 0.0]);
         let window =
-            Window { times: &times, values, start_ms: 0, end_ms: 100, range_ms: 100, time_ms: 100, args: [0.5, 0.0] };
+            Window { times: &times, values, histograms: &[], start_ms, end_ms, range_ms: 100, time_ms: end_ms, args };
         kernel(&window).unwrap()
     }
 

@@ -93,16 +93,23 @@ fn extrapolated(window: &Window<'_>, counter: bool) -> Option<(f64, f64)> {
             change += before;
         }
     }
+    let zero = (counter && change > 0.0 && first >= 0.0).then_some(first / change);
+    Some((change, stretch(window, (first_ms, last_ms), window.values.len(), zero)))
+}
+
+/// The factor that stretches a change between the first and the last of `samples` to the whole range. With `zero`, the
+/// value was zero so many times the sampled interval before the first sample, and is not stretched back beyond that.
+pub(super) fn stretch(window: &Window<'_>, (first_ms, last_ms): (i64, i64), samples: usize, zero: Option<f64>) -> f64 {
     let sampled = (last_ms - first_ms) as f64 / 1000.0;
-    let distance = sampled / (window.values.len() - 1) as f64;
+    let distance = sampled / (samples - 1) as f64;
     let threshold = distance * 1.1;
     let mut to_start = (first_ms - window.start_ms) as f64 / 1000.0;
     let mut to_end = (window.end_ms - last_ms) as f64 / 1000.0;
     if to_start >= threshold {
         to_start = distance / 2.0;
     }
-    if counter && change > 0.0 && first >= 0.0 {
-        let to_zero = sampled * (first / change);
+    if let Some(zero) = zero {
+        let to_zero = sampled * zero;
         if to_zero < to_start {
             to_start = to_zero;
         }
@@ -110,7 +117,7 @@ fn extrapolated(window: &Window<'_>, counter: bool) -> Option<(f64, f64)> {
     if to_end >= threshold {
         to_end = distance / 2.0;
     }
-    Some((change, (sampled + to_start + to_end) / sampled))
+    (sampled + to_start + to_end) / sampled
 }
 
 /// Least squares: slope per second, and the value at `origin_ms`.
@@ -142,7 +149,8 @@ mod tests {
     use super::*;
 
     fn window<'w>(times: &'w [i64], values: &'w [f64], end_ms: i64, range_ms: i64) -> Window<'w> {
-        Window { times, values, start_ms: end_ms - range_ms, end_ms, range_ms, time_ms: end_ms, args: [0.0; 2] }
+        let (start_ms, time_ms) = (end_ms - range_ms, end_ms);
+        Window { times, values, histograms: &[], start_ms, end_ms, range_ms, time_ms, args: [0.0; 2] }
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod tests {
         let window = Window {
             times: &times,
             values: &values,
+            histograms: &[],
             start_ms: -1,
             end_ms: 9,
             range_ms: 10,

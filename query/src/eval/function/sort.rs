@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::error::QueryError;
-use crate::eval::function::computed;
+use crate::eval::function::{computed, each};
 use crate::eval::{BoxedOperator, Exec, Grid, SeriesColumn, open};
 use crate::plan::{SortBy, SortOrder, VectorNode};
 
@@ -16,6 +16,13 @@ pub(crate) fn sort<'q>(
     grid: Grid,
 ) -> Result<BoxedOperator<'q>, QueryError> {
     let mut input = open(exec, input, grid)?;
+    if matches!(order.by, SortBy::Value | SortBy::ValueDescending) {
+        // A histogram has no value to be sorted by.
+        input = each(exec, input, |series| {
+            series.column.drop_histograms();
+            Ok(())
+        });
+    }
     if grid.steps != 1 {
         let text = "sort is ineffective for range queries since results are always ordered by labels";
         exec.remarks.borrow_mut().warn(text.to_owned(), order.span);
