@@ -24,9 +24,12 @@ enum Course {
     Bucket(u32),
 }
 
+/// Labels, and a value or none for each round.
+type Labelled = (Vec<(&'static str, &'static str)>, Vec<Option<f64>>);
+
 /// The samples of all series, in the order of time: each entry is what is sent together.
 pub(crate) fn data(first_ms: i64, random: &dyn Random) -> Vec<Vec<TimeSeries>> {
-    let mut all: Vec<(Vec<(&str, &str)>, Vec<Option<f64>>)> = vec![];
+    let mut all: Vec<Labelled> = vec![];
     let mut add = |labels: Vec<(&'static str, &'static str)>, course: Course| {
         all.push((labels, values(course, random)));
     };
@@ -54,9 +57,7 @@ pub(crate) fn data(first_ms: i64, random: &dyn Random) -> Vec<Vec<TimeSeries>> {
     }
     let round = |at: usize| {
         let time_ms = first_ms + at as i64 * INTERVAL_MS;
-        let sample = |(labels, values): &(Vec<(&str, &str)>, Vec<Option<f64>>)| {
-            values[at].map(|value| series(labels, &[(time_ms, value)]))
-        };
+        let sample = |(labels, values): &Labelled| values[at].map(|value| series(labels, &[(time_ms, value)]));
         all.iter().filter_map(sample).collect()
     };
     (0..ROUNDS).map(round).collect()
