@@ -224,7 +224,8 @@ impl Cluster {
     }
 }
 
-fn another_cluster(why: &str) -> String {
+/// The sentence for a bucket that is not that of the storage nodes.
+pub(crate) fn another_cluster(why: &str) -> String {
     format!("the catalog of --bucket is not that of the storage nodes: {why}")
 }
 

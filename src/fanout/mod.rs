@@ -15,6 +15,7 @@ mod simulation;
 
 pub use archive::{Archive, Followed};
 pub use cluster::Cluster;
+pub(crate) use cluster::another_cluster;
 pub use counters::Counters;
 pub use local::Local;
 pub use members::{Lookup, Members, Node, Opened};

@@ -67,6 +67,14 @@ impl View {
         self.nodes.iter().all(|node| node.down.as_deref() != Some(super::NOT_ASKED_YET))
     }
 
+    /// The cluster that the nodes belong to, where all of them belong to another one than the newest list: that came from
+    /// somewhere else.
+    pub fn strangers(&self) -> Option<u128> {
+        let mut clusters = self.nodes.iter().map(|node| node.stranger);
+        let first = clusters.next()??;
+        clusters.all(|stranger| stranger.is_some()).then_some(first)
+    }
+
     /// The node that answers with the member's name and disk, its data recovered.
     ///
     /// # Errors

@@ -65,6 +65,12 @@ impl QueryNode {
 
 impl Service for QueryNode {
     fn readiness(&self) -> Result<(), String> {
+        // Whoever was heard first, nodes or bucket, is believed; where it was the bucket, nothing else would tell.
+        let view = self.peers.view();
+        if let (Some(theirs), Some(own)) = (view.strangers(), view.cluster_id()) {
+            let why = format!("it is of cluster {own:032x}, they are of {theirs:032x}");
+            return Err(fanout::another_cluster(&why));
+        }
         self.cluster.readiness()
     }
 
