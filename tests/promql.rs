@@ -8,11 +8,6 @@ use marigram::promqltest::{CaseReport, Placement, Summary, Verdict, run_dir};
 
 const FAILING: &str = include_str!("promql/failing.txt");
 
-/// Whether everything is there that a case needs: start timestamps are not stored.
-fn is_due(case: &CaseReport) -> bool {
-    case.features.split(',').all(|feature| feature != "st")
-}
-
 /// Passed as it is; and at other times and as a step of a range, where that applies.
 fn is_good(case: &CaseReport) -> bool {
     let failed = [&case.nailed, &case.stepped].iter().any(|verdict| matches!(verdict, Verdict::Failed(_)));
@@ -53,8 +48,7 @@ fn prometheus_scripts_fail_only_where_listed() {
 fn check_list(summary: &Summary) {
     assert_eq!(summary.broken, Vec::<String>::new());
     let listed: BTreeSet<&str> = FAILING.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let failing: BTreeSet<String> =
-        summary.cases.iter().filter(|case| is_due(case) && !is_good(case)).map(place).collect();
+    let failing: BTreeSet<String> = summary.cases.iter().filter(|case| !is_good(case)).map(place).collect();
     let new: Vec<&String> = failing.iter().filter(|place| !listed.contains(place.as_str())).collect();
     assert!(new.is_empty(), "these cases passed before: {new:?}\n{}", reasons(summary));
     let mended: Vec<&&str> = listed.iter().filter(|place| !failing.contains(**place)).collect();

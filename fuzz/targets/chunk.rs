@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use marigram_storage::chunk::{
-    COLUMN_SAMPLES_MAX, Effort, HISTOGRAMS_MAX, ValueEncoder, decode, decode_histograms, decode_times, decode_values,
-    encode_chunk, encode_histograms, encode_times, is_histograms,
+    COLUMN_SAMPLES_MAX, Effort, HISTOGRAMS_MAX, ValueEncoder, decode, decode_histograms, decode_starts, decode_times,
+    decode_values, encode_chunk, encode_histograms, encode_starts, encode_times, is_histograms, split_starts,
 };
 
 fn bits(values: &[f64]) -> Vec<u64> {
@@ -39,6 +39,16 @@ fuzz_target!(|bytes: &[u8]| {
         encode_histograms(&histograms, Effort::Sealed, &mut bytes);
         decode_histograms(&bytes, &mut again).unwrap();
         assert_eq!(again, histograms);
+    }
+    let mut starts = Vec::new();
+    let samples = || 0..number as i64 % 9000;
+    if let Ok(part) = split_starts(rest)
+        && decode_starts(part, samples(), &mut starts).is_ok()
+    {
+        let (mut bytes, mut again) = (Vec::new(), Vec::new());
+        encode_starts(&starts, 0, &mut bytes);
+        decode_starts(split_starts(&bytes).unwrap(), samples(), &mut again).unwrap();
+        assert_eq!(again, starts);
     }
     times.clear();
     if decode_times(times_column, &mut times).is_ok() {

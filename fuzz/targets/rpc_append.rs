@@ -24,6 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let batch = assembler.take();
     assert!(assembler.is_empty());
+    let ascend = |starts: &[(u32, i64)], samples: usize| {
+        starts.is_sorted_by(|a, b| a.0 < b.0) && starts.iter().all(|(place, _)| (*place as usize) < samples)
+    };
+    assert!(ascend(&batch.starts.samples, batch.samples.len()));
+    assert!(ascend(&batch.starts.histograms, batch.histograms.len()));
     for series in &batch.series {
         let labels = &batch.arena[series.labels.clone()];
         if !labels.is_empty() {

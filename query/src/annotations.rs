@@ -25,6 +25,7 @@ pub(crate) struct Remarks {
     warnings: Vec<(String, Span)>,
     infos: Vec<(String, Span)>,
     not_monotonic: Vec<NotMonotonic>,
+    overlapping_starts: Vec<OverlappingStarts>,
     dropped: (usize, usize),
 }
 
@@ -40,6 +41,14 @@ pub(crate) struct NotMonotonic {
     pub(crate) highest_bucket: f64,
     pub(crate) widest_diff: f64,
     pub(crate) samples: u64,
+}
+
+/// Start timestamps within the time that the sample before has counted, in so many windows of all series of a metric.
+#[derive(Clone, Debug)]
+struct OverlappingStarts {
+    span: Span,
+    metric: String,
+    windows: u64,
 }
 
 impl Remarks {
@@ -69,6 +78,15 @@ impl Remarks {
         all.samples += new.samples;
     }
 
+    /// Adds windows in which start timestamps overlap with samples to those so far.
+    pub(crate) fn overlapping_starts(&mut self, metric: &str, span: Span, windows: u64) {
+        if let Some(known) = self.overlapping_starts.iter_mut().find(|known| known.metric == metric) {
+            known.windows += windows;
+        } else if self.overlapping_starts.len() < KEPT_MAX {
+            self.overlapping_starts.push(OverlappingStarts { span, metric: metric.to_owned(), windows });
+        }
+    }
+
     /// The finished list, with positions in `query`.
     pub(crate) fn finish(self, query: &str) -> Annotations {
         let text =
@@ -77,12 +95,11 @@ impl Remarks {
         for remark in self.not_monotonic {
             infos.push(text("info", &(remark.to_string(), remark.span)));
         }
-        Annotations {
-            warnings: self.warnings.iter().map(|remark| text("warning", remark)).collect(),
-            infos,
-            warnings_dropped: self.dropped.0,
-            infos_dropped: self.dropped.1,
+        let mut warnings: Vec<String> = self.warnings.iter().map(|remark| text("warning", remark)).collect();
+        for remark in self.overlapping_starts {
+            warnings.push(text("warning", &(remark.to_string(), remark.span)));
         }
+        Annotations { warnings, infos, warnings_dropped: self.dropped.0, infos_dropped: self.dropped.1 }
     }
 }
 
@@ -102,6 +119,14 @@ impl std::fmt::Display for NotMonotonic {
             calendar::rfc3339_utc(self.first_ms),
             calendar::rfc3339_utc(self.last_ms),
         )
+    }
+}
+
+impl std::fmt::Display for OverlappingStarts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let metric = quote(&self.metric);
+        write!(f, "sample has start time that overlaps with previous sample timestamp for metric {metric}")?;
+        if self.windows > 1 { write!(f, " ({} occurrences)", self.windows) } else { Ok(()) }
     }
 }
 
@@ -169,6 +194,17 @@ mod tests {
         assert_eq!(at(1), "1:2");
         assert_eq!(at(3), "2:1");
         assert_eq!(at(99), "2:3");
+    }
+
+    #[test]
+    fn overlapping_starts_are_counted_by_metric() {
+        let mut remarks = Remarks::default();
+        for (metric, start) in [("a", 5), ("b", 5), ("a", 9)] {
+            remarks.overlapping_starts(metric, Span { start, end: start + 1 }, 2 - u64::from(metric == "b"));
+        }
+        let text = "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric";
+        let expected = [format!("{text} \"a\" (4 occurrences) (1:6)"), format!("{text} \"b\" (1:6)")];
+        assert_eq!(remarks.finish("rate(a)").warnings(), expected);
     }
 
     #[test]

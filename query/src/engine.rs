@@ -193,6 +193,7 @@ impl Engine {
             context,
             lookback_ms: self.options.lookback_ms,
             delayed_name_removal: self.options.features.delayed_name_removal,
+            use_start_timestamps: self.options.features.use_start_timestamps,
             type_labels: self.options.features.type_and_unit_labels,
             limit: SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally())),
             remarks: Remarks::default().into(),

@@ -250,10 +250,17 @@ fn a_passed_deadline_ends_a_query() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_named() {
-    let engine = Engine::new(EngineOptions { features: Features::ALL, ..EngineOptions::default() });
-    let error = engine.instant(&requests(), &context(), "start_timestamp(limit)", 0).unwrap_err();
-    assert_eq!((error.kind, &*error.message), (QueryErrorKind::Execution, "start_timestamp is not supported yet"));
+fn start_timestamps_that_are_not_known_are_zero_and_only_selectors_know_any() {
+    let value = |use_start_timestamps, query: &str| {
+        let features = Features { use_start_timestamps, ..Features::ALL };
+        let engine = Engine::new(EngineOptions { features, ..EngineOptions::default() });
+        engine.instant(&requests(), &context(), query, 0).unwrap().value
+    };
+    let Value::Vector(known) = value(true, "start_timestamp(limit)") else { panic!("no vector") };
+    assert_eq!(known.iter().map(|sample| sample.value.float()).collect::<Vec<_>>(), [Some(0.0); 2]);
+    for (on, query) in [(true, "start_timestamp(limit + 1)"), (false, "start_timestamp(limit)")] {
+        assert_eq!(value(on, query), Value::Vector(Vec::new()), "{query}");
+    }
 }
 
 #[test]

@@ -203,7 +203,8 @@ fn bytes_of(batch: &WriteBatch, copies: usize) -> usize {
     let metadata = batch.metadata.iter().map(text).sum::<usize>() + size_of::<FamilyMetadata>() * batch.metadata.len();
     let series = batch.series.capacity() * size_of::<WriteSeries>();
     let histograms = batch.histograms.iter().map(|h| size_of_val(h) + h.histogram.held_bytes()).sum::<usize>();
-    let samples = batch.samples.capacity() * size_of::<Sample>() + histograms;
+    let starts = (batch.starts.samples.capacity() + batch.starts.histograms.capacity()) * size_of::<(u32, i64)>();
+    let samples = batch.samples.capacity() * size_of::<Sample>() + histograms + starts;
     let content = batch.arena.capacity() + series + samples + metadata;
     let items = batch.series.len() + batch.metadata.len();
     content + items * (size_of::<Item>() + copies * size_of::<u32>()) + copies * content

@@ -3,6 +3,7 @@
 //! Line by line; an empty line or a comment ends a block. A `load` block holds series with their points; an `eval` block
 //! holds a query, what is expected of its remarks, and its result.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -29,6 +30,8 @@ pub(super) enum Command {
 pub(super) struct Load {
     pub(super) interval_ms: i64,
     pub(super) series: Vec<SeriesDescription>,
+    /// Start timestamps of the points of some series, ms after the points' own times.
+    pub(super) starts: HashMap<Labels, Vec<Option<i64>>>,
     /// Classic histograms are stored as native ones with custom buckets, too.
     pub(super) with_nhcb: bool,
 }
@@ -161,25 +164,28 @@ impl<'a> Script<'a> {
     fn load(&mut self, interval: &str, with_nhcb: bool) -> Result<Load> {
         let interval_ms = duration(interval)?;
         let mut series: Vec<SeriesDescription> = Vec::new();
-        let mut starts: Option<StartTimestamps> = None;
+        let mut starts = HashMap::new();
+        let mut next_starts: Option<StartTimestamps> = None;
         while let Some(line) = self.block_line() {
             if let Some(new) = StartTimestamps::read(line)? {
-                if starts.replace(new).is_some() {
+                if next_starts.replace(new).is_some() {
                     bail!("@st line has no following sample line");
                 }
                 continue;
             }
             let new = parse_series(line).map_err(|e| anyhow!("{e}: {line}"))?;
-            if let Some(starts) = starts.take() {
-                starts.check(&new)?;
-            }
             // The later line of the same series wins.
+            starts.remove(&new.labels);
+            if let Some(own) = next_starts.take() {
+                own.check(&new)?;
+                starts.insert(own.labels, own.offsets_ms);
+            }
             series.retain(|known| known.labels != new.labels);
             series.push(new);
         }
-        match starts {
+        match next_starts {
             Some(_) => bail!("@st line has no following sample line"),
-            None => Ok(Load { interval_ms, series, with_nhcb }),
+            None => Ok(Load { interval_ms, series, starts, with_nhcb }),
         }
     }
 
@@ -244,11 +250,10 @@ fn keyword<'a>(text: &'a str, word: &str) -> Result<&'a str> {
     }
 }
 
-/// `series@st 0 1s`: start timestamps of the series in the next line. They are checked, and left out: the store has no place
-/// for them.
+/// `series@st 0 1s`: start timestamps of the series in the next line.
 struct StartTimestamps {
     labels: Labels,
-    count: usize,
+    offsets_ms: Vec<Option<i64>>,
 }
 
 impl StartTimestamps {
@@ -257,16 +262,17 @@ impl StartTimestamps {
         let (series, offsets) = split_word(line);
         let Some(series) = series.strip_suffix("@st") else { return Ok(None) };
         let labels = parse_labels(series).map_err(|e| anyhow!("invalid @st line metric {series:?}: {e}"))?;
-        let offsets = parse_start_offsets(offsets).map_err(|e| anyhow!("invalid @st sequence: {e}"))?;
-        Ok(Some(StartTimestamps { labels, count: offsets.len() }))
+        let offsets_ms = parse_start_offsets(offsets).map_err(|e| anyhow!("invalid @st sequence: {e}"))?;
+        Ok(Some(StartTimestamps { labels, offsets_ms }))
     }
 
     fn check(&self, series: &SeriesDescription) -> Result<()> {
         if self.labels != series.labels {
             bail!("@st metric does not match the following sample line metric");
         }
-        if self.count != series.points.len() {
-            bail!("@st line has {} values but sample line has {}", self.count, series.points.len());
+        let count = self.offsets_ms.len();
+        if count != series.points.len() {
+            bail!("@st line has {} values but sample line has {}", count, series.points.len());
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
-use marigram_storage::write::{WriteBatch, WriteSeries};
+use marigram_storage::write::{WriteBatch, WriteSeries, WriteStarts};
 
 use super::script::Load;
 use super::{Placement, nhcb};
@@ -57,17 +57,25 @@ impl Store {
         let time_ms = |number: usize| i64::try_from(number).unwrap_or(i64::MAX).saturating_mul(load.interval_ms);
         for series in &load.series {
             let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            let mut starts = WriteStarts::default();
+            let offsets_ms = load.starts.get(&series.labels);
             for (number, point) in series.points.iter().enumerate() {
                 let timestamp_ms = time_ms(number);
+                let offset_ms = offsets_ms.and_then(|offsets_ms| offsets_ms.get(number).copied().flatten());
+                let start_ms = offset_ms.map(|offset_ms| timestamp_ms.saturating_add(offset_ms));
                 match point {
                     Point::Missing => {}
-                    Point::Float(value) => floats.push(Sample { timestamp_ms, value: *value }),
+                    Point::Float(value) => {
+                        starts.samples.extend(start_ms.map(|start_ms| (floats.len() as u32, start_ms)));
+                        floats.push(Sample { timestamp_ms, value: *value });
+                    }
                     Point::Histogram(point) => {
+                        starts.histograms.extend(start_ms.map(|start_ms| (histograms.len() as u32, start_ms)));
                         histograms.push(HistogramSample { timestamp_ms, histogram: Arc::clone(&point.histogram) });
                     }
                 }
             }
-            add(&mut batch, &series.labels, floats, histograms)?;
+            add(&mut batch, &series.labels, floats, histograms, &starts)?;
         }
         if load.with_nhcb {
             for (labels, histograms) in nhcb::converted(&load.series)? {
@@ -75,7 +83,8 @@ impl Store {
                     timestamp_ms: time_ms(number),
                     histogram: Arc::new(histogram),
                 };
-                add(&mut batch, &labels, Vec::new(), histograms.into_iter().map(sample).collect())?;
+                let histograms = histograms.into_iter().map(sample).collect();
+                add(&mut batch, &labels, Vec::new(), histograms, &WriteStarts::default())?;
             }
         }
         self.source.0.append(batch).context("load samples")?;
@@ -86,13 +95,25 @@ impl Store {
     }
 }
 
-/// Adds the samples of one series to a write.
-fn add(batch: &mut WriteBatch, labels: &Labels, floats: Vec<Sample>, histograms: Vec<HistogramSample>) -> Result<()> {
+/// Adds the samples of one series to a write; the places of start timestamps count within them.
+fn add(
+    batch: &mut WriteBatch,
+    labels: &Labels,
+    floats: Vec<Sample>,
+    histograms: Vec<HistogramSample>,
+    starts: &WriteStarts,
+) -> Result<()> {
     if floats.is_empty() && histograms.is_empty() {
         return Ok(());
     }
     let (first_byte, first_float, first_histogram) = (batch.arena.len(), batch.samples.len(), batch.histograms.len());
     batch.arena.extend_from_slice(labels.as_bytes());
+    for (place, start_ms) in &starts.samples {
+        batch.starts.samples.push((u32::try_from(first_float)? + place, *start_ms));
+    }
+    for (place, start_ms) in &starts.histograms {
+        batch.starts.histograms.push((u32::try_from(first_histogram)? + place, *start_ms));
+    }
     batch.samples.extend(floats);
     batch.histograms.extend(histograms);
     let histograms = u32::try_from(first_histogram)?..u32::try_from(batch.histograms.len())?;

@@ -170,8 +170,9 @@ fn classic_histograms_are_stored_as_native_ones_too() {
 
 #[test]
 fn start_timestamps_stand_before_their_samples() {
-    let (summary, _dir) = run("load 1m\n m@st _ -10s\n m 1 2\n\neval instant at 1m m\n m 2\n");
-    assert_eq!(summary.own().passed, 1, "{summary}");
+    let (summary, _dir) = run("load 1m\n m@st _ -10s\n m 1 2\n\neval instant at 1m m\n m 2\n\n\
+         eval instant at 1m start_timestamp(m)\n {} 50\n");
+    assert_eq!(summary.own().passed, 2, "{summary}");
     for lines in
         [" m@st 0s\n m 1 2\n", " m@st 0s\n n 1\n", " m@st 0s\n", " m@st 0s\n m@st 0s\n m 1\n", " m@st x\n m 1\n"]
     {

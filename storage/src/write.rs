@@ -28,6 +28,8 @@ pub struct WriteBatch {
     pub samples: Vec<Sample>,
     /// The histograms of all series, in any order of time.
     pub histograms: Vec<HistogramSample>,
+    /// Start timestamps of some of the samples and histograms.
+    pub starts: WriteStarts,
     /// Metadata of metric families.
     pub metadata: Vec<FamilyMetadata>,
 }
@@ -62,6 +64,30 @@ impl WriteBatch {
     /// How many samples of either kind there are.
     pub fn sample_count(&self) -> usize {
         self.samples.len() + self.histograms.len()
+    }
+}
+
+/// Start timestamps (ms, 0: unknown) by the places of their samples, which ascend. Without any it takes no memory.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct WriteStarts {
+    /// Places in [`WriteBatch::samples`], and when each begins to count.
+    pub samples: Vec<(u32, i64)>,
+    /// The same of [`WriteBatch::histograms`].
+    pub histograms: Vec<(u32, i64)>,
+}
+
+impl WriteStarts {
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Those of the samples (or of the histograms) at the places of a range.
+    pub fn within(starts: &[(u32, i64)], places: Range<usize>) -> &[(u32, i64)] {
+        let from = starts.partition_point(|(place, _)| (*place as usize) < places.start);
+        let behind = starts.get(from..).unwrap_or_default();
+        behind.get(..behind.partition_point(|(place, _)| (*place as usize) < places.end)).unwrap_or_default()
     }
 }
 

@@ -51,7 +51,8 @@ fn contents(db: &Db, clock: &Arc<ManualClock>) -> marigram_storage::Result<Conte
         let mut stream = db.select(&context, request)?;
         while let Some(batch) = stream.next_batch()? {
             for series in batch.series {
-                let (times, values, histograms) = decoder.decode_both(&series.chunks, TimeRange::ALL)?;
+                let (samples, starts) = decoder.decode_with_starts(&series.chunks, TimeRange::ALL)?;
+                let (times, values, histograms) = samples;
                 for (time, value) in times.iter().zip(values) {
                     found.insert((tenant.to_owned(), series.labels.to_string(), *time), value.to_bits());
                 }
@@ -59,6 +60,10 @@ fn contents(db: &Db, clock: &Arc<ManualClock>) -> marigram_storage::Result<Conte
                     let sum = sample.histogram.sum;
                     assert!(sample.histogram.join_order(&histogram(sum as i64)).is_eq(), "{:?}", sample.histogram);
                     found.insert((tenant.to_owned(), series.labels.to_string(), sample.timestamp_ms), !sum.to_bits());
+                }
+                for start in starts {
+                    let labels = format!("start of {}", series.labels);
+                    found.insert((tenant.to_owned(), labels, start.timestamp_ms), start.start_ms as u64);
                 }
             }
         }
@@ -91,6 +96,13 @@ fn work(world: &World, sent: &mut Contents, acknowledged: &mut Contents) -> mari
                 add_histogram(&mut batch, instance, time, histogram(value as i64));
                 let key = (tenant.to_owned(), series(instance).to_string(), time);
                 entries.push((key, !value.to_bits()));
+            }
+            // The float and the histogram of now, and the late float, say since when they count.
+            batch.starts.samples = vec![(0, now_ms - 7), (2, late_ms - 7)];
+            batch.starts.histograms = vec![(1, now_ms - 7)];
+            for (instance, time) in [(&*instance, now_ms), (&instance, late_ms), ("host-h", now_ms)] {
+                let labels = format!("start of {}", series(instance));
+                entries.push(((tenant.to_owned(), labels, time), (time - 7) as u64));
             }
             sent.extend(entries.iter().cloned());
             db.append(batch)?;

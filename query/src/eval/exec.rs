@@ -66,6 +66,8 @@ pub(crate) struct Exec<'q> {
     pub(crate) lookback_ms: i64,
     /// Whether names that functions take away stay until the end of the query.
     pub(crate) delayed_name_removal: bool,
+    /// Functions of counters look at start timestamps.
+    pub(crate) use_start_timestamps: bool,
     /// Whether the label `__type__` says what is a counter, instead of the name.
     pub(crate) type_labels: bool,
     pub(crate) limit: SampleLimit,

@@ -82,6 +82,11 @@ pub(crate) fn open<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> 
             node,
             Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::SampleTime)),
         ),
+        VectorNode::StartTime(select) => guard::guarded(
+            exec,
+            node,
+            Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::StartTime)),
+        ),
         VectorNode::Window { function, input, args } => {
             Box::new(range::RangeFunction::new(exec, function, input, args, grid)?)
         }

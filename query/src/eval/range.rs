@@ -9,11 +9,12 @@ use marigram_storage::context::Reservation;
 use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::model::sample::is_stale;
+use marigram_storage::model::start::StartTime;
 
 use super::column::Steps;
 use super::function::extended;
 use super::function::smoothing::check_factors;
-use super::function::{Check, Window, WindowFunction};
+use super::function::{Check, Window, WindowFunction, start};
 use super::notes::Notes;
 use super::scalar::{self, ScalarColumn};
 use super::select::SeriesReader;
@@ -25,7 +26,7 @@ use crate::names::without_metadata;
 use crate::parse::ast::Boundary;
 use crate::parse::strings::quote;
 use crate::plan::{MatrixNode, Moment, ScalarNode};
-use crate::value::Series;
+use crate::value::{SampleValue, Series};
 
 /// How many samples functions look at before the deadline is checked again.
 const SAMPLES_BETWEEN_CHECKS: usize = 1 << 20;
@@ -43,6 +44,9 @@ struct SampleReader<'q> {
     times: Vec<i64>,
     values: Vec<f64>,
     histograms: Vec<HistogramSample>,
+    /// Start timestamps, where they are wanted.
+    starts: Vec<StartTime>,
+    wants_starts: bool,
     /// The memory of the histograms.
     reserved: Option<Reservation>,
     /// Whether the name of the current series goes at the end.
@@ -88,6 +92,8 @@ impl<'q> SampleReader<'q> {
             times,
             values,
             histograms,
+            starts: Vec::new(),
+            wants_starts: false,
             reserved: None,
             drops_name: false,
         })
@@ -98,6 +104,7 @@ impl<'q> SampleReader<'q> {
         self.times.clear();
         self.values.clear();
         self.histograms.clear();
+        self.starts.clear();
         self.reserved = None;
         let next = self.load()?;
         if !self.histograms.is_empty() {
@@ -119,6 +126,9 @@ impl<'q> SampleReader<'q> {
                 }
                 let histograms = samples.histograms.iter().filter(|sample| !sample.histogram.is_stale());
                 self.histograms.extend(histograms.cloned());
+                if self.wants_starts {
+                    self.starts.extend_from_slice(samples.starts);
+                }
                 Ok(series.labels.clone())
             }),
             From::Subquery(subquery) => {
@@ -175,8 +185,8 @@ impl<'q> SampleReader<'q> {
                     seen = 0;
                     self.exec.check()?;
                 }
-                let (range_ms, args) = (self.range_ms, [0.0; 2]);
-                f(step, Window { times, values, histograms, start_ms, end_ms, range_ms, time_ms, args })?;
+                let (range_ms, starts, args) = (self.range_ms, &*self.starts, [0.0; 2]);
+                f(step, Window { times, values, histograms, starts, start_ms, end_ms, range_ms, time_ms, args })?;
             }
         }
         self.exec.context.tally().add(looked_at as u64, read as u64);
@@ -203,7 +213,8 @@ impl<'q> RangeFunction<'q> {
         grid: Grid,
     ) -> Result<Self, QueryError> {
         let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<_, _>>()?;
-        let reader = SampleReader::open(exec, input, grid)?;
+        let mut reader = SampleReader::open(exec, input, grid)?;
+        reader.wants_starts = function.uses_starts && exec.use_start_timestamps;
         Ok(RangeFunction { reader, function, args, grid, seen: HashSet::new() })
     }
 
@@ -235,6 +246,7 @@ impl Operator for RangeFunction<'_> {
             let mut column = exec.column(self.grid)?;
             let (function, args) = (self.function, &self.args);
             let mut notes = Notes::default();
+            let mut overlaps = 0;
             self.reader.windows(self.grid, |step, mut window| {
                 for (slot, arg) in window.args.iter_mut().zip(args) {
                     *slot = arg.at(step);
@@ -245,18 +257,27 @@ impl Operator for RangeFunction<'_> {
                     Check::Factors => check_factors(window.args)?,
                     Check::Nothing | Check::Counter => {}
                 }
-                if window.histograms.is_empty() {
+                if window.histograms.is_empty() && window.starts.is_empty() {
                     if let Some(value) = (function.kernel)(&window) {
                         column.put(step, value);
                     }
                     return Ok(());
                 }
-                match function.of_histograms(&window, &mut notes) {
-                    Some(value) => column.put_sample(step, value),
-                    None => Ok(()),
+                let value = match window.histograms.is_empty() {
+                    true => (function.kernel)(&window).map(SampleValue::Float),
+                    false => function.of_histograms(&window, &mut notes),
+                };
+                let Some(value) = value else { return Ok(()) };
+                if matches!(function.check, Check::Counter) && start::overlapping(&window) {
+                    overlaps += 1;
                 }
+                column.put_sample(step, value)
             })?;
-            notes.write(exec, labels.metric_name().unwrap_or(""), function.span);
+            let name = labels.metric_name().unwrap_or("");
+            notes.write(exec, name, function.span);
+            if overlaps > 0 {
+                exec.remarks.borrow_mut().overlapping_starts(name, function.span, overlaps);
+            }
             if column.present.is_empty() {
                 continue;
             }

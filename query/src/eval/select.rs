@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use marigram_storage::model::histogram::{Histogram, HistogramSample, ResetHint};
 use marigram_storage::model::sample::is_stale;
+use marigram_storage::model::start::StartTime;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectedSeries, SeriesBatch, SeriesDecoder, SeriesStream};
 
 use super::column::Column;
 use super::{Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
+use crate::eval::function::start::start_of;
 use crate::eval::function::{extended, histogram_extended};
 use crate::eval::notes::{Note, Notes};
 use crate::histogram::{detect_reset, size_in_samples};
@@ -28,6 +30,8 @@ pub(super) enum Yield {
     InfoTime,
     /// The sample's own time, seconds; the name goes.
     SampleTime,
+    /// The sample's start timestamp, seconds, 0 where it is not known; the name goes.
+    StartTime,
 }
 
 /// Series after series out of a stream of batches.
@@ -39,12 +43,21 @@ pub(super) struct SeriesReader {
     only_statistics: bool,
 }
 
-/// The decoded samples of a series: floats, and histograms at other times.
+impl Yield {
+    /// What is taken of a sample whose value is not.
+    fn of_time(self, time_ms: i64, starts: &[StartTime]) -> f64 {
+        let time_ms = if self == Yield::StartTime { start_of(starts, time_ms) } else { time_ms };
+        time_ms as f64 / 1000.0
+    }
+}
+
+/// The decoded samples of a series: floats, and histograms at other times; start timestamps of some of them.
 #[derive(Clone, Copy)]
 pub(super) struct Samples<'s> {
     pub(super) times: &'s [i64],
     pub(super) values: &'s [f64],
     pub(super) histograms: &'s [HistogramSample],
+    pub(super) starts: &'s [StartTime],
 }
 
 /// The histograms without their buckets, but with the hints that comparing the buckets gives.
@@ -86,15 +99,16 @@ impl SeriesReader {
                 && let Some(series) = batch.series.get(*next)
             {
                 *next += 1;
-                let (times, values, histograms) = self.decoder.decode_both(&series.chunks, self.range)?;
+                let (decoded, starts) = self.decoder.decode_with_starts(&series.chunks, self.range)?;
+                let (times, values, histograms) = decoded;
                 // Decoded, the samples of a long range can take much more memory than the chunks that the batch reserved.
                 let samples = times.len() + histograms.iter().map(|h| size_in_samples(&h.histogram)).sum::<usize>();
                 let _decoded = exec.context.reserve(16 * samples as u64)?;
                 if !self.only_statistics || histograms.is_empty() {
-                    return take(series, Samples { times, values, histograms }).map(Some);
+                    return take(series, Samples { times, values, histograms, starts }).map(Some);
                 }
                 let histograms = &statistics(histograms);
-                return take(series, Samples { times, values, histograms }).map(Some);
+                return take(series, Samples { times, values, histograms, starts }).map(Some);
             }
             // The old batch goes first: its memory counts against the budget of the next.
             self.batch = None;
@@ -124,7 +138,7 @@ impl<'q> InstantSelect<'q> {
 impl Operator for InstantSelect<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         let (exec, grid, moment) = (self.exec, self.grid, self.select.moment);
-        if grid.steps == 0 {
+        if grid.steps == 0 || self.take == Yield::StartTime && !exec.use_start_timestamps {
             return Ok(None);
         }
         if self.reader.is_none() {
@@ -149,7 +163,7 @@ impl Operator for InstantSelect<'_> {
             let found = column.present.count() as u64;
             exec.context.tally().add(found, found);
             let mut series = SeriesColumn::new(series.labels.clone(), column);
-            if take == Yield::SampleTime {
+            if matches!(take, Yield::SampleTime | Yield::StartTime) {
                 series.drop_name(exec);
             }
             Ok(series)
@@ -231,7 +245,7 @@ fn newest_in_lookback(
     take: Yield,
     column: &mut Column,
 ) -> Result<(), QueryError> {
-    let Samples { times, values, histograms } = samples;
+    let Samples { times, values, histograms, starts } = samples;
     let (mut after, mut after_histogram) = (0, 0);
     for step in 0..grid.steps {
         let moment_ms = moment.of(grid.time_ms(step));
@@ -252,7 +266,9 @@ fn newest_in_lookback(
                         Yield::InfoTime => {
                             return Err(QueryError::execution("this should be an info metric, with float samples"));
                         }
-                        Yield::SampleTime => column.put(step, newest.timestamp_ms as f64 / 1000.0),
+                        Yield::SampleTime | Yield::StartTime => {
+                            column.put(step, take.of_time(newest.timestamp_ms, starts));
+                        }
                     }
                 }
                 continue;
@@ -262,7 +278,7 @@ fn newest_in_lookback(
             continue;
         };
         if time_ms > oldest_ms && !is_stale(value) {
-            column.put(step, if take == Yield::Value { value } else { time_ms as f64 / 1000.0 });
+            column.put(step, if take == Yield::Value { value } else { take.of_time(time_ms, starts) });
         }
     }
     Ok(())

@@ -11,12 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use marigram_storage::Result;
-use marigram_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkBuilder, Effort, HISTOGRAMS_MAX, encode_histograms};
+use marigram_storage::chunk::{
+    CHUNK_SAMPLES_MAX, ChunkBuilder, Effort, HISTOGRAMS_MAX, encode_histograms, encode_starts,
+};
 use marigram_storage::context::Context;
 use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::sample::is_stale;
+use marigram_storage::model::start::StartTime;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{
     BATCH_TARGET_BYTES, DecodedSeries, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesDecoder,
@@ -173,14 +176,15 @@ impl Stitched {
 
     fn stitched(&mut self, mut pieces: Vec<Piece>) -> Result<Piece> {
         self.decoders.resize_with(pieces.len().max(self.decoders.len()), SeriesDecoder::default);
-        let mut all = Vec::with_capacity(pieces.len());
+        let (mut all, mut starts) = (Vec::with_capacity(pieces.len()), Vec::with_capacity(pieces.len()));
         let mut decoded = self.context.reserve(0)?;
         for (decoder, piece) in self.decoders.iter_mut().zip(&pieces) {
-            let series = decoder.decode_both(&piece.series.chunks, self.range)?;
+            let (series, own_starts) = decoder.decode_with_starts(&piece.series.chunks, self.range)?;
             let histograms = series.2.iter().map(|sample| sample.histogram.held_bytes()).sum::<usize>();
             let columns = COLUMN_BYTES_PER_SAMPLE * (series.0.len() + 2 * series.2.len());
             decoded.absorb(self.context.reserve((columns + histograms) as u64)?);
             all.push(series);
+            starts.push(own_starts);
         }
         // Copies only where there are histograms.
         let lines: Vec<Option<Line>> = all.iter().map(in_line).collect();
@@ -199,7 +203,8 @@ impl Stitched {
             return Ok(pieces.swap_remove(*replica));
         }
         let histograms: Vec<&[HistogramSample]> = all.iter().map(|(_, _, histograms)| *histograms).collect();
-        let chunks = encoded(&replicas, &histograms, &runs);
+        let mut chunks = encoded(&replicas, &histograms, &runs);
+        add_starts(&replicas, &starts, &runs, &mut chunks);
         let Piece { series, .. } = pieces.swap_remove(0);
         let series = SelectedSeries { chunks, ..series };
         let reservation = self.context.reserve(series.held_bytes() as u64)?;
@@ -269,6 +274,27 @@ fn encoded(replicas: &[Replica<'_>], histograms: &[&[HistogramSample]], runs: &[
         chunks.sort_by_key(|chunk| chunk.min_ms);
     }
     chunks
+}
+
+/// Adds the start timestamps of the runs' samples, each from the replica that the run is of.
+fn add_starts(replicas: &[Replica<'_>], starts: &[&[StartTime]], runs: &[Run], chunks: &mut Vec<EncodedChunk>) {
+    if starts.iter().all(|starts| starts.is_empty()) {
+        return;
+    }
+    let mut taken: Vec<StartTime> = Vec::new();
+    for run in runs {
+        let (Some(replica), Some(starts)) = (replicas.get(run.replica), starts.get(run.replica)) else { continue };
+        let times = replica.times.get(run.samples.clone()).unwrap_or_default();
+        taken.extend(starts.iter().filter(|start| times.binary_search(&start.timestamp_ms).is_ok()));
+    }
+    for starts in taken.chunks(CHUNK_SAMPLES_MAX) {
+        let (Some(first), Some(last)) = (starts.first(), starts.last()) else { continue };
+        let mut bytes = Vec::new();
+        encode_starts(starts, 0, &mut bytes);
+        let (min_ms, max_ms) = (first.timestamp_ms, last.timestamp_ms);
+        chunks.push(EncodedChunk { min_ms, max_ms, times: Default::default(), bytes: bytes.into() });
+    }
+    chunks.sort_by_key(|chunk| chunk.min_ms);
 }
 
 fn histogram_chunk(samples: &[HistogramSample]) -> Option<EncodedChunk> {

@@ -1,19 +1,20 @@
 use std::sync::Arc;
 
 use marigram_storage::Result;
-use marigram_storage::chunk::{Effort, encode_histograms};
+use marigram_storage::chunk::{Effort, encode_histograms, encode_starts};
 use marigram_storage::context::Context;
 use marigram_storage::env::ManualClock;
 use marigram_storage::model::histogram::{Buckets, Histogram, HistogramSample, ResetHint};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
+use marigram_storage::model::start::StartTime;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesDecoder, SeriesStream};
 use proptest::prelude::*;
 
 use super::Deduplicated;
 use crate::source::Source;
-use crate::testing::{Memory, context};
+use crate::testing::{Memory, context, encoded};
 use crate::value::Value;
 use crate::{Engine, EngineOptions};
 
@@ -235,4 +236,33 @@ fn histograms_are_stitched_like_floats() {
     assert_eq!(found.iter().map(|(time, ..)| *time).collect::<Vec<_>>(), expected.copied().collect::<Vec<_>>());
     assert!(found.iter().all(|(time, sum, _)| *sum == *time as f64));
     assert!(found.iter().skip(1).all(|(_, _, hint)| *hint == ResetHint::NotReset), "no false reset: {found:?}");
+}
+
+#[test]
+fn start_timestamps_come_from_the_replica_of_their_sample() {
+    let labels = Labels::from_pairs([("__name__", "c_total")]);
+    let replica = |name: &str, samples: &Samples, start_ms: i64| {
+        let given = samples.iter().map(|(time, _)| StartTime { timestamp_ms: *time, start_ms });
+        let mut bytes = Vec::new();
+        encode_starts(&given.collect::<Vec<_>>(), samples.len(), &mut bytes);
+        let plain = encoded(samples);
+        bytes.extend_from_slice(&plain.bytes);
+        SelectedSeries {
+            id: labels.id(),
+            labels: labels.clone(),
+            replica: Labels::from_pairs([("replica", name)]),
+            chunks: vec![EncodedChunk { bytes: bytes.into(), ..plain }],
+        }
+    };
+    let gappy = without(steady(0, 900_000), 300_000, 600_000);
+    let given = Given(vec![replica("a", &gappy, 11), replica("b", &steady(7000, 900_000), 22)]);
+    let mut stream = super::dedup::stitched(&context(), TimeRange::ALL, Box::new(given));
+    let batch = stream.next_batch().unwrap().unwrap();
+    let mut decoder = SeriesDecoder::default();
+    let ((times, ..), starts) = decoder.decode_with_starts(&batch.series[0].chunks, TimeRange::ALL).unwrap();
+    assert!(times.len() == starts.len() && times.iter().zip(starts).all(|(time, start)| *time == start.timestamp_ms));
+    for start in starts {
+        assert_eq!(start.start_ms, if start.timestamp_ms % 15_000 == 0 { 11 } else { 22 }, "{start:?}");
+    }
+    assert!(starts.iter().any(|start| start.start_ms == 22));
 }

@@ -19,12 +19,13 @@ pub struct Features {
 
 impl Features {
     /// The names that [`Features::enable`] takes.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 8] = [
         "promql-binop-fill-modifiers",
         "promql-delayed-name-removal",
         "promql-duration-expr",
         "promql-experimental-functions",
         "promql-extended-range-selectors",
+        "st-storage",
         "type-and-unit-labels",
         "use-start-timestamps",
     ];
@@ -50,6 +51,8 @@ impl Features {
             "type-and-unit-labels" => &mut self.type_and_unit_labels,
             // Part of the language by now; the name is still taken, as Prometheus takes it.
             "promql-duration-expr" => return true,
+            // The store keeps whatever start timestamps it is given.
+            "st-storage" => return true,
             _ => return false,
         };
         *slot = true;

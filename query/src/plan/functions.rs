@@ -47,6 +47,7 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
         "clamp_min" => map(builder, MapFunction::ClampMin, args),
         "clamp_max" => map(builder, MapFunction::ClampMax, args),
         "timestamp" => timestamp(builder, args),
+        "start_timestamp" => start_timestamp(builder, args),
         "scalar" => Ok(Node::Scalar(ScalarNode::OfVector(Box::new(vector_arg(builder, args, 0)?)))),
         "vector" => Ok(Node::Vector(VectorNode::OfScalar(scalar_arg(builder, args, 0)?))),
         "absent" => {
@@ -157,6 +158,11 @@ fn window(
             (kernel, histogram_extended::kernel(name, boundary))
         }
     };
+    let uses_starts = match name {
+        "rate" | "increase" | "irate" => input.boundary() == Boundary::Samples,
+        "resets" => true,
+        _ => false,
+    };
     let span = arg(args, 0)?.span;
     let check = match name {
         "rate" | "increase" => Check::Counter,
@@ -165,7 +171,7 @@ fn window(
         _ => Check::Nothing,
     };
     let keeps_name = matches!(name, "first_over_time" | "last_over_time");
-    let function = WindowFunction { kernel, histogram_kernel, keeps_name, check, span };
+    let function = WindowFunction { kernel, histogram_kernel, keeps_name, uses_starts, check, span };
     Ok(Node::Vector(VectorNode::Window { function, input, args: scalars }))
 }
 
@@ -180,6 +186,14 @@ fn timestamp(builder: &mut Builder, args: &[Expr]) -> Result<Node, QueryError> {
     match builder.selector(arg(args, 0)?)? {
         Some(select) => Ok(Node::Vector(VectorNode::SampleTime(select))),
         None => map(builder, MapFunction::StepTime, args),
+    }
+}
+
+/// `start_timestamp`: of a selector since when its samples count; anything else does not know.
+fn start_timestamp(builder: &mut Builder, args: &[Expr]) -> Result<Node, QueryError> {
+    match builder.selector(arg(args, 0)?)? {
+        Some(select) => Ok(Node::Vector(VectorNode::StartTime(select))),
+        None => map(builder, MapFunction::Nothing, args),
     }
 }
 

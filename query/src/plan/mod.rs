@@ -62,6 +62,8 @@ pub(crate) enum VectorNode {
     Select(Select),
     /// `timestamp(selector)`: when the selected samples were taken.
     SampleTime(Select),
+    /// `start_timestamp(selector)`: since when the selected samples count.
+    StartTime(Select),
     /// A function of a range vector, series by series.
     Window {
         function: WindowFunction,

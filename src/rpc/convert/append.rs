@@ -3,7 +3,7 @@
 //! 1. [`pieces`] takes the chosen series of a batch and fills pieces of at most 1 MiB, column by column. A series
 //!    whose samples do not fit into what is left of a piece goes on in the next one, its labels repeated: each piece
 //!    stands for itself.
-//!    Histograms travel as small chunks.
+//!    Histograms travel as small chunks, start timestamps as places and distances to their samples' times.
 //! 2. [`Assembler`] checks each piece as it arrives and gathers them into batches for the store.
 
 use bytes::{Bytes, BytesMut};
@@ -14,8 +14,9 @@ use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::labels::{METRIC_NAME, SeriesId};
 use marigram_storage::model::sample::Sample;
 use marigram_storage::model::tenant::TenantId;
-use marigram_storage::write::{FamilyMetadata, MetadataEntry, MetadataKind, WriteBatch, WriteSeries};
+use marigram_storage::write::{FamilyMetadata, MetadataEntry, MetadataKind, WriteBatch, WriteSeries, WriteStarts};
 
+use super::starts::{START_BYTES, push_starts, with_starts};
 use super::{ID_BYTES, Malformed, id, labels_of};
 use crate::rpc::PIECE_BYTES_MAX;
 
@@ -72,7 +73,13 @@ pub fn pieces<'a>(
             false => &[],
         };
         let samples = batch.samples.get(series.samples.clone()).unwrap_or_default();
-        filler.series(series.id, labels, samples, batch.histograms_of(series).unwrap_or_default())?;
+        filler.first_sample = series.samples.start;
+        filler.starts = WriteStarts::within(&batch.starts.samples, series.samples.clone());
+        filler.series(series.id, labels, samples)?;
+        let histograms = batch.histograms_of(series).unwrap_or_default();
+        if !histograms.is_empty() {
+            filler.histograms(series.id, labels, &with_starts(batch, series, histograms))?;
+        }
     }
     for family in metadata {
         filler.metadata(family)?;
@@ -82,7 +89,7 @@ pub fn pieces<'a>(
 
 /// Fills pieces.
 #[derive(Default)]
-struct Filler {
+struct Filler<'a> {
     done: Vec<proto::AppendPiece>,
     ids: BytesMut,
     labels: BytesMut,
@@ -90,23 +97,26 @@ struct Filler {
     metadata: Vec<proto::FamilyMetadata>,
     last_ms: i64,
     bytes: usize,
+    /// Place of the next sample in the batch.
+    first_sample: usize,
+    /// Start timestamps of the series that are not sent yet, by places in the batch.
+    starts: &'a [(u32, i64)],
+    /// Places in the piece at which the last start timestamps were.
+    last_start: (u32, u32),
+    /// Histograms of the piece.
+    histogram_count: u32,
     /// What the histograms of the piece take in memory.
     histogram_bytes: usize,
 }
 
-impl Filler {
-    fn series(
-        &mut self,
-        id: SeriesId,
-        labels: &[u8],
-        mut samples: &[Sample],
-        histograms: &[HistogramSample],
-    ) -> Result<(), Error> {
+impl Filler<'_> {
+    fn series(&mut self, id: SeriesId, labels: &[u8], mut samples: &[Sample]) -> Result<(), Error> {
         self.begin_series(id, labels)?;
         let mut count = 0;
         while let Some((sample, rest)) = samples.split_first() {
             let delta_ms = sample.timestamp_ms.wrapping_sub(self.last_ms);
-            let needed = VALUE_BYTES + zigzag_len(delta_ms);
+            let start = self.starts.split_first().filter(|((place, _), _)| *place as usize == self.first_sample);
+            let needed = VALUE_BYTES + zigzag_len(delta_ms) + if start.is_some() { START_BYTES } else { 0 };
             if self.bytes + needed > PIECE_BYTES_MAX && count > 0 {
                 self.columns.sample_counts.push(std::mem::take(&mut count));
                 self.end_series(0);
@@ -114,6 +124,14 @@ impl Filler {
                 self.begin_series(id, labels)?;
                 continue;
             }
+            if let Some(((_, start_ms), rest)) = start {
+                self.starts = rest;
+                let place = self.columns.value_bits.len() as u32;
+                let step = place - std::mem::replace(&mut self.last_start.0, place);
+                self.columns.start_steps.push(step);
+                self.columns.start_distances_ms.push(sample.timestamp_ms.wrapping_sub(*start_ms));
+            }
+            self.first_sample += 1;
             self.columns.time_deltas_ms.push(delta_ms);
             self.columns.value_bits.push(sample.value.to_bits());
             self.last_ms = sample.timestamp_ms;
@@ -122,11 +140,8 @@ impl Filler {
             samples = rest;
         }
         self.columns.sample_counts.push(count);
-        if histograms.is_empty() {
-            self.end_series(0);
-            return Ok(());
-        }
-        self.histograms(id, labels, histograms)
+        self.end_series(0);
+        Ok(())
     }
 
     /// The number of chunks of histograms of the series that was begun last.
@@ -141,18 +156,17 @@ impl Filler {
         }
     }
 
-    /// Adds histograms, in any order of time, to the series that was begun.
-    fn histograms(&mut self, id: SeriesId, labels: &[u8], histograms: &[HistogramSample]) -> Result<(), Error> {
-        let mut sorted: Vec<HistogramSample> = histograms.to_vec();
-        sorted.sort_by_key(|sample| sample.timestamp_ms);
+    /// Adds histograms with their start timestamps, in order of time, to the series that was begun last.
+    fn histograms(&mut self, id: SeriesId, labels: &[u8], sorted: &[(HistogramSample, i64)]) -> Result<(), Error> {
         let mut chunks = 0;
         // Two of one time are not for one chunk; the store joins them.
-        for run in sorted.chunk_by(|a, b| a.timestamp_ms < b.timestamp_ms) {
-            for samples in run.chunks(HISTOGRAMS_PER_CHUNK) {
+        for run in sorted.chunk_by(|(a, _), (b, _)| a.timestamp_ms < b.timestamp_ms) {
+            for with_starts in run.chunks(HISTOGRAMS_PER_CHUNK) {
+                let samples: Vec<HistogramSample> = with_starts.iter().map(|(sample, _)| sample.clone()).collect();
                 let mut chunk = Vec::new();
-                encode_histograms(samples, Effort::Sealed, &mut chunk);
+                encode_histograms(&samples, Effort::Sealed, &mut chunk);
                 let held: usize = samples.iter().map(|sample| sample.histogram.held_bytes()).sum();
-                let needed = chunk.len() + CHUNK_OVERHEAD_BYTES;
+                let needed = chunk.len() + CHUNK_OVERHEAD_BYTES + START_BYTES * samples.len();
                 let full = self.bytes + needed > PIECE_BYTES_MAX || self.histogram_bytes + held > HISTOGRAM_BYTES_MAX;
                 if full && self.bytes > PIECE_OVERHEAD_BYTES + SERIES_OVERHEAD_BYTES + labels.len() {
                     self.end_series(std::mem::take(&mut chunks));
@@ -161,6 +175,15 @@ impl Filler {
                     self.columns.sample_counts.push(0);
                 }
                 self.columns.histogram_chunks.push(chunk.into());
+                for (place, (sample, start_ms)) in (self.histogram_count..).zip(with_starts) {
+                    if *start_ms != 0 {
+                        let step = place - std::mem::replace(&mut self.last_start.1, place);
+                        self.columns.histogram_start_steps.push(step);
+                        let distance_ms = sample.timestamp_ms.wrapping_sub(*start_ms);
+                        self.columns.histogram_start_distances_ms.push(distance_ms);
+                    }
+                }
+                self.histogram_count += samples.len() as u32;
                 self.bytes += needed;
                 self.histogram_bytes += held;
                 chunks += 1;
@@ -173,7 +196,7 @@ impl Filler {
     /// Leaves room for at least one sample.
     fn begin_series(&mut self, id: SeriesId, labels: &[u8]) -> Result<(), Error> {
         let needed = SERIES_OVERHEAD_BYTES + labels.len();
-        self.make_room(needed + VALUE_BYTES + 10, "labels")?;
+        self.make_room(needed + VALUE_BYTES + 10 + START_BYTES, "labels")?;
         self.bytes += needed;
         self.ids.extend_from_slice(&id.0.to_le_bytes());
         self.labels.extend_from_slice(labels);
@@ -203,6 +226,8 @@ impl Filler {
     fn flush(&mut self) {
         self.bytes = 0;
         self.last_ms = 0;
+        self.last_start = (0, 0);
+        self.histogram_count = 0;
         self.histogram_bytes = 0;
         let (ids, labels) = (self.ids.split().freeze(), self.labels.split().freeze());
         let columns = proto::SeriesColumns { ids, labels, ..std::mem::take(&mut self.columns) };
@@ -302,6 +327,7 @@ impl Assembler {
         self.batch.arena.len()
             + self.batch.series.len() * size_of::<WriteSeries>()
             + self.batch.samples.len() * size_of::<Sample>()
+            + (self.batch.starts.samples.len() + self.batch.starts.histograms.len()) * size_of::<(u32, i64)>()
             + self.histogram_bytes
             + metadata
     }
@@ -338,7 +364,7 @@ fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Resul
     {
         return Err(Malformed::new("the lengths in a write do not add up"));
     }
-    let first_sample = batch.samples.len();
+    let (first_sample, first_histogram) = (batch.samples.len(), batch.histograms.len());
     let mut timestamp_ms = 0i64;
     batch.samples.extend(columns.time_deltas_ms.iter().zip(&columns.value_bits).map(|(delta_ms, bits)| {
         timestamp_ms = timestamp_ms.wrapping_add(*delta_ms);
@@ -366,6 +392,15 @@ fn push_columns(batch: &mut WriteBatch, columns: &proto::SeriesColumns) -> Resul
         let histograms = from..batch.histograms.len() as u32;
         batch.series.push(WriteSeries::new(id, labels, samples).with_histograms(histograms));
     }
+    let (steps, distances_ms) = (columns.start_steps.as_slice(), columns.start_distances_ms.as_slice());
+    let new = batch.samples.get(first_sample..).unwrap_or_default();
+    let times = new.iter().map(|sample| sample.timestamp_ms);
+    push_starts(first_sample, times, (steps, distances_ms), &mut batch.starts.samples)?;
+    let steps = columns.histogram_start_steps.as_slice();
+    let distances_ms = columns.histogram_start_distances_ms.as_slice();
+    let new = batch.histograms.get(first_histogram..).unwrap_or_default();
+    let times = new.iter().map(|sample| sample.timestamp_ms);
+    push_starts(first_histogram, times, (steps, distances_ms), &mut batch.starts.histograms)?;
     Ok(chunks.held_bytes)
 }
 

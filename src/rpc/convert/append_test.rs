@@ -9,8 +9,8 @@ use prost::Message;
 
 use super::*;
 
-/// A series, its labels, the times and bits of its samples, and its histograms.
-type Said = (SeriesId, Vec<u8>, Vec<(i64, u64)>, Vec<HistogramSample>);
+/// A series, its labels, the times, bits and start timestamps of its samples, and its histograms with theirs.
+type Said = (SeriesId, Vec<u8>, Vec<(i64, u64, i64)>, Vec<(HistogramSample, i64)>);
 
 /// What a batch says, whatever its memory looks like: samples of one series in their order.
 fn said(batches: &[WriteBatch]) -> Vec<Said> {
@@ -18,8 +18,16 @@ fn said(batches: &[WriteBatch]) -> Vec<Said> {
     for batch in batches {
         for series in &batch.series {
             let labels = batch.arena[series.labels.clone()].to_vec();
-            let samples = batch.samples[series.samples.clone()].iter().map(|s| (s.timestamp_ms, s.value.to_bits()));
-            let histograms = batch.histograms_of(series).unwrap().iter().cloned();
+            let start = |starts: &[(u32, i64)], place: usize| {
+                starts.iter().find(|start| start.0 as usize == place).map_or(0, |start| start.1)
+            };
+            let samples = series.samples.clone().map(|place| {
+                let Sample { timestamp_ms, value } = batch.samples[place];
+                (timestamp_ms, value.to_bits(), start(&batch.starts.samples, place))
+            });
+            let histograms = batch.histograms_of(series).unwrap().iter().cloned().zip(series.histograms.clone());
+            let histograms =
+                histograms.map(|(sample, place)| (sample, start(&batch.starts.histograms, place as usize)));
             match said.last_mut() {
                 // A series that went on in the next piece.
                 Some(last) if last.0 == series.id && last.1 == labels => {
@@ -70,8 +78,10 @@ fn series() -> impl Strategy<Value = Vec<(String, Vec<(i64, u64)>)>> {
 
 proptest! {
     #[test]
-    fn a_batch_survives_the_way(series in series(), known in any::<u16>()) {
-        let whole = batch(&series, Vec::new());
+    fn a_batch_survives_the_way(series in series(), known in any::<u16>(), starts in proptest::collection::vec(any::<Option<i64>>(), 240)) {
+        let mut whole = batch(&series, Vec::new());
+        let starts = (0..whole.samples.len() as u32).zip(starts).filter_map(|(place, start_ms)| Some((place, start_ms?)));
+        whole.starts.samples = starts.collect();
         let with_labels = |index: usize| known >> index & 1 == 0;
         let chosen = (0..series.len()).map(|index| ChosenSeries { index, with_labels: with_labels(index) });
         let arrived = said(&travelled(pieces(&whole, chosen, []).unwrap()));
@@ -124,6 +134,9 @@ fn histograms_travel_in_as_many_pieces_as_it_takes() {
     whole.histograms = (0..300).map(large).collect();
     // One time twice.
     whole.histograms.push(large(299));
+    // Not in order of time.
+    whole.histograms.swap(3, 4);
+    whole.starts.histograms = (0..301).step_by(3).map(|place| (place, i64::from(place) - 1000)).collect();
     whole.series[1] = whole.series[1].clone().with_histograms(0..200);
     whole.series[2] = whole.series[2].clone().with_histograms(200..301);
     let chosen = (0..4).map(|index| ChosenSeries { index, with_labels: index != 1 });
@@ -131,6 +144,7 @@ fn histograms_travel_in_as_many_pieces_as_it_takes() {
     assert!(pieces.len() > 2, "{} pieces", pieces.len());
     let mut expected = said(&[whole]);
     expected[1].1.clear();
+    expected[1].3.swap(3, 4);
     assert_eq!(said(&travelled(pieces)), expected);
 }
 
@@ -159,10 +173,15 @@ fn labels_beyond_a_message_are_an_error() {
 
 #[test]
 fn columns_that_do_not_add_up_are_refused() {
-    let whole = batch(&[("a".into(), vec![(1, 1), (2, 2)]), ("b".into(), vec![(3, 3)])], Vec::new());
+    let mut whole = batch(&[("a".into(), vec![(1, 1), (2, 2)]), ("b".into(), vec![(3, 3)])], Vec::new());
+    whole.starts.samples = vec![(1, 7), (2, 7)];
     let chosen = (0..2).map(|index| ChosenSeries { index, with_labels: true });
     let good = pieces(&whole, chosen, []).unwrap().remove(0);
-    let spoilt: [fn(&mut proto::SeriesColumns); 12] = [
+    let spoilt: [fn(&mut proto::SeriesColumns); 16] = [
+        |columns| columns.start_steps = vec![1, 0],
+        |columns| columns.start_steps = vec![1, 2],
+        |columns| columns.start_steps.truncate(1),
+        |columns| columns.histogram_start_distances_ms = vec![1],
         |columns| columns.histogram_chunk_counts = vec![0],
         |columns| columns.histogram_chunk_counts = vec![0, 1],
         |columns| columns.histogram_chunks.push(vec![5].into()),

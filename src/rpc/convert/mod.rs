@@ -9,6 +9,7 @@ pub mod lookup;
 pub mod member;
 pub mod node;
 pub mod select;
+mod starts;
 pub mod status;
 
 use marigram_storage::Error;

@@ -19,7 +19,8 @@ use super::{
     unfinished_dir,
 };
 use crate::chunk::{
-    COLUMN_SAMPLES_MAX, Effort, HISTOGRAMS_MAX, ValueEncoder, encode_chunk, encode_histograms, encode_values_chunk,
+    COLUMN_SAMPLES_MAX, Effort, HISTOGRAMS_MAX, ValueEncoder, encode_chunk, encode_histograms, encode_starts,
+    encode_values_chunk,
 };
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
@@ -27,8 +28,10 @@ use crate::format::binary::{header, seal};
 use crate::index::{IndexBuilder, TenantBuilder};
 use crate::model::histogram::HistogramSample;
 use crate::model::labels::Labels;
+use crate::model::start::StartTime;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
+use crate::select::DecodedSeries;
 
 /// Bytes that are collected before they are handed to the disk.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -54,6 +57,8 @@ pub struct BlockWriter {
     samples: u64,
     effort: Effort,
     encoder: ValueEncoder,
+    /// The start timestamps of the series that is being added.
+    starts: Vec<StartTime>,
     /// The chunk that is being encoded.
     encoded: Vec<u8>,
 }
@@ -86,6 +91,7 @@ impl BlockWriter {
             samples: 0,
             effort: Effort::Sealed,
             encoder: ValueEncoder::default(),
+            starts: Vec::new(),
             encoded: Vec::new(),
         })
     }
@@ -141,7 +147,30 @@ impl BlockWriter {
         values: &[f64],
         histograms: &[HistogramSample],
     ) -> Result<()> {
+        self.add_series_with_starts(labels, (times, values, histograms), &[])
+    }
+
+    /// As [`BlockWriter::add_series_of_both`], with the start timestamps of some of the samples, in strictly ascending order of the
+    /// samples' times.
+    ///
+    /// # Errors
+    /// As there; also if a start timestamp is not that of a sample.
+    pub fn add_series_with_starts(
+        &mut self,
+        labels: &Labels,
+        (times, values, histograms): DecodedSeries<'_>,
+        starts: &[StartTime],
+    ) -> Result<()> {
         self.check(labels, times, values, histograms)?;
+        let is_sample = |start: &StartTime| {
+            times.binary_search(&start.timestamp_ms).is_ok()
+                || histograms.binary_search_by_key(&start.timestamp_ms, |sample| sample.timestamp_ms).is_ok()
+        };
+        if !starts.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms) || !starts.iter().all(is_sample) {
+            return Err(Error::BadInput(format!("series {labels} of a block has start timestamps of other samples")));
+        }
+        self.starts.clear();
+        self.starts.extend_from_slice(starts);
         match histograms.is_empty() {
             true => self.write_floats(times, values)?,
             false => self.write_in_turn(times, values, histograms)?,
@@ -220,6 +249,7 @@ impl BlockWriter {
             return Ok(());
         };
         self.encoded.clear();
+        push_starts(&self.starts, (first.timestamp_ms, last.timestamp_ms), samples.len(), &mut self.encoded);
         encode_histograms(samples, self.effort, &mut self.encoded);
         if builder.add_chunk(0, (first.timestamp_ms, last.timestamp_ms), &self.encoded)? {
             seal(&mut self.encoded);
@@ -234,6 +264,7 @@ impl BlockWriter {
         };
         let shared = builder.times(times);
         self.encoded.clear();
+        push_starts(&self.starts, (*first, *last), times.len(), &mut self.encoded);
         match shared {
             0 => encode_chunk(&mut self.encoder, times, values, self.effort, &mut self.encoded),
             _ => encode_values_chunk(&mut self.encoder, values, self.effort, &mut self.encoded),
@@ -281,6 +312,16 @@ impl BlockWriter {
         self.disk.rename(&self.unfinished_dir, &block_dir(&self.blocks_dir, self.ulid))?;
         self.disk.sync_dir(&self.blocks_dir)?;
         Ok(meta)
+    }
+}
+
+/// Appends the start timestamps of the chunk that is to follow, if it has any: so many samples, from the first to the last time.
+fn push_starts(starts: &[StartTime], (first_ms, last_ms): (i64, i64), samples: usize, out: &mut Vec<u8>) {
+    let from = starts.partition_point(|start| start.timestamp_ms < first_ms);
+    let own = starts.get(from..).unwrap_or_default();
+    let own = own.get(..own.partition_point(|start| start.timestamp_ms <= last_ms)).unwrap_or_default();
+    if !own.is_empty() {
+        encode_starts(own, samples, out);
     }
 }
 

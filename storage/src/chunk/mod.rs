@@ -4,6 +4,7 @@ mod bits;
 mod builder;
 mod column;
 mod histogram;
+mod starts;
 pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
@@ -14,10 +15,12 @@ pub use column::values::{Effort, ValueEncoder};
 pub use histogram::HISTOGRAMS_MAX;
 #[cfg(test)]
 pub(crate) use histogram::tests as histogram_tests;
+pub use starts::StartsPart;
 
 use crate::error::{Error, Result};
 use crate::format::varint::{push_uvarint, take_uvarint};
 use crate::model::histogram::HistogramSample;
+use crate::model::start::StartTime;
 
 /// A chunk in the head is cut when it holds this many samples.
 pub const CHUNK_SAMPLES_MAX: usize = 128;
@@ -34,6 +37,8 @@ const KIND_FLOAT_COLUMNS: u8 = 3;
 pub(crate) const KIND_FLOAT_VALUES: u8 = 4;
 /// Kind tag of a chunk of histograms, which holds its timestamps.
 const KIND_HISTOGRAMS: u8 = 5;
+/// Kind tag of a chunk of start timestamps, behind which that of their samples may follow.
+const KIND_STARTS: u8 = 6;
 
 /// Appends a times column: 1 to [`COLUMN_SAMPLES_MAX`] timestamps (ms), strictly ascending.
 pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
@@ -94,6 +99,39 @@ pub fn encode_histograms(samples: &[HistogramSample], effort: Effort, out: &mut 
 /// [`Error::Corrupt`] on bytes that [`encode_histograms`] does not make; `samples` may then hold a part.
 pub fn decode_histograms(bytes: &[u8], samples: &mut Vec<HistogramSample>) -> Result<()> {
     histogram::decode(bytes, samples).ok_or_else(|| Error::corrupt("chunk of histograms", "its bytes do not decode"))
+}
+
+/// Whether a chunk begins with start timestamps: [`split_starts`] takes its bytes, and neither [`decode`] nor
+/// [`decode_histograms`] does.
+#[inline]
+pub fn has_starts(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&KIND_STARTS)
+}
+
+/// Appends 1 to [`COLUMN_SAMPLES_MAX`] start timestamps in strictly ascending order of their samples' times. The chunk of these
+/// samples may be appended behind them; it holds `samples` (0: none follows), and the sample of each start timestamp is among them.
+pub fn encode_starts(starts: &[StartTime], samples: usize, out: &mut Vec<u8>) {
+    starts::encode(starts, samples, out);
+}
+
+/// Takes a chunk with start timestamps apart.
+///
+/// # Errors
+/// [`Error::Corrupt`] on bytes that [`encode_starts`] does not make.
+pub fn split_starts(bytes: &[u8]) -> Result<StartsPart<'_>> {
+    starts::split(bytes).ok_or_else(bad_starts)
+}
+
+/// Appends start timestamps. `samples` are the times of the samples in the chunk behind them.
+///
+/// # Errors
+/// [`Error::Corrupt`] on bytes that [`encode_starts`] does not make for such samples.
+pub fn decode_starts(part: StartsPart<'_>, samples: impl Iterator<Item = i64>, out: &mut Vec<StartTime>) -> Result<()> {
+    starts::decode(part, samples, out).ok_or_else(bad_starts)
+}
+
+fn bad_starts() -> Error {
+    Error::corrupt("chunk of start timestamps", "its bytes do not decode")
 }
 
 /// Appends the samples of an encoded chunk of floats to the two columns; timestamps are strictly ascending.

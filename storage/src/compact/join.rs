@@ -23,6 +23,7 @@ use crate::model::histogram::HistogramSample;
 use crate::model::joined::join_kinds;
 use crate::model::labels::Labels;
 use crate::model::sample::join_columns;
+use crate::model::start::{StartTime, join_starts};
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::select::SeriesDecoder;
@@ -91,7 +92,8 @@ fn join_tenant(
             next = if same { heads.pop().map(|Reverse((_, input, series))| (input, series)) } else { None };
         }
         columns.end();
-        writer.add_series_of_both(&labels, &columns.times, &columns.values, &columns.histograms)?;
+        let samples = (&*columns.times, &*columns.values, &*columns.histograms);
+        writer.add_series_with_starts(&labels, samples, &columns.starts)?;
     }
     Ok(())
 }
@@ -113,6 +115,7 @@ struct Columns {
     times: Vec<i64>,
     values: Vec<f64>,
     histograms: Vec<HistogramSample>,
+    starts: Vec<StartTime>,
     joined_times: Vec<i64>,
     joined_values: Vec<f64>,
 }
@@ -122,6 +125,7 @@ impl Columns {
         self.times.clear();
         self.values.clear();
         self.histograms.clear();
+        self.starts.clear();
     }
 
     /// Joins floats with histograms, once all inputs are in.
@@ -129,12 +133,14 @@ impl Columns {
         if !self.histograms.is_empty() {
             join_kinds(&mut self.times, &mut self.values, &mut self.histograms);
         }
+        join_starts(&mut self.starts);
     }
 
     fn join(&mut self, cursor: &mut SeriesCursor<'_>) -> Result<()> {
         let chunks = cursor.chunks(TimeRange::ALL)?;
-        let (times, values, histograms) = self.decoder.decode_both(&chunks, TimeRange::ALL)?;
+        let ((times, values, histograms), starts) = self.decoder.decode_with_starts(&chunks, TimeRange::ALL)?;
         self.histograms.extend_from_slice(histograms);
+        self.starts.extend_from_slice(starts);
         if self.times.is_empty() {
             self.times.extend_from_slice(times);
             self.values.extend_from_slice(values);

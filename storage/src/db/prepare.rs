@@ -3,7 +3,7 @@
 //! 1. All series are looked up by their ids, under one read lock. Those that are not known are registered together, under one
 //!    write lock, if their labels came along; else they are noted as unknown, and their samples are left out.
 //! 2. The samples of each series are cut into [`Run`]s that go to one partition each. Mostly that is one run per series. Histograms have
-//!    runs of their own.
+//!    runs of their own. Start timestamps go where their samples go.
 //! 3. The leader encodes runs as records of the WAL ([`Prepared::encode`]); once those are durable, [`Prepared::apply`] gives
 //!    them to the partitions.
 //!
@@ -18,9 +18,10 @@ use crate::head::{Partition, PartitionId, TenantHead, partition_kind};
 use crate::model::histogram::HistogramSample;
 use crate::model::labels::{Labels, SeriesId, check_canonical};
 use crate::model::sample::Sample;
+use crate::model::start::StartTime;
 use crate::model::tenant::TenantId;
 use crate::wal::record::{LastValues, RecordWriter, SeriesNames};
-use crate::write::{NO_HINT, WriteBatch, WriteSeries};
+use crate::write::{NO_HINT, WriteBatch, WriteSeries, WriteStarts};
 
 /// Samples of one series, in the order of the batch, that go to one partition.
 #[derive(Clone, Copy)]
@@ -32,6 +33,14 @@ pub(super) struct Run {
     to: u32,
     /// Index into the batch's partitions.
     partition: u8,
+}
+
+impl Run {
+    /// Its start timestamps: number of the series, place of the sample, and since when it counts.
+    fn starts<'a>(&'a self, starts: &'a [(u32, i64)]) -> impl Iterator<Item = (u32, usize, i64)> + Clone + 'a {
+        let own = WriteStarts::within(starts, self.from as usize..self.to as usize).iter();
+        own.map(|(place, start_ms)| (self.dense, *place as usize, *start_ms))
+    }
 }
 
 /// A batch whose series have dense numbers and whose samples have partitions.
@@ -206,6 +215,9 @@ impl Prepared {
                 let series = self.histograms_for(at);
                 records.histograms(tenant.as_str(), partition.id(), partition.kind(), series);
             }
+            if !self.batch.starts.is_empty() {
+                records.starts(tenant.as_str(), partition.id(), partition.kind(), self.starts_for(at));
+            }
         }
         for metadata in &self.batch.metadata {
             if !self.head.knows_metadata(metadata) {
@@ -221,6 +233,9 @@ impl Prepared {
             partition.append(&self.batch.tenant, runs.map(|run| (run.dense, self.samples_of(run))), now_ms);
             if !self.histogram_runs.is_empty() {
                 partition.append_histograms(&self.batch.tenant, self.histograms_for(at), now_ms, (0, 1));
+            }
+            if !self.batch.starts.is_empty() {
+                partition.append_starts(&self.batch.tenant, self.starts_for(at), (0, 1));
             }
         }
         for metadata in &self.batch.metadata {
@@ -246,6 +261,21 @@ impl Prepared {
     fn histograms_for(&self, partition: usize) -> impl Iterator<Item = (u32, &[HistogramSample])> + Clone {
         let runs = self.histogram_runs.iter().filter(move |run| usize::from(run.partition) == partition);
         runs.map(|run| (run.dense, self.batch.histograms.get(run.from as usize..run.to as usize).unwrap_or_default()))
+    }
+
+    /// The start timestamps of the samples that go to the partition at a place, by the numbers of their series.
+    fn starts_for(&self, partition: usize) -> impl Iterator<Item = (u32, StartTime)> + Clone {
+        let WriteBatch { samples, histograms, starts, .. } = &self.batch;
+        let here = move |run: &&Run| usize::from(run.partition) == partition;
+        let of_samples = self.runs.iter().filter(here).flat_map(move |run| run.starts(&starts.samples));
+        let of_samples = of_samples.filter_map(|(dense, place, start_ms)| {
+            samples.get(place).map(|sample| (dense, StartTime { timestamp_ms: sample.timestamp_ms, start_ms }))
+        });
+        let of_histograms = self.histogram_runs.iter().filter(here).flat_map(move |run| run.starts(&starts.histograms));
+        let of_histograms = of_histograms.filter_map(|(dense, place, start_ms)| {
+            histograms.get(place).map(|sample| (dense, StartTime { timestamp_ms: sample.timestamp_ms, start_ms }))
+        });
+        of_samples.chain(of_histograms).filter(|(_, start)| start.start_ms != 0)
     }
 
     fn samples_of(&self, run: &Run) -> &[Sample] {

@@ -19,6 +19,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::head::{Head, Partition, PartitionId, PartitionKind, SpillDir};
 use crate::model::labels::{SeriesId, check_canonical};
+use crate::model::start::StartTime;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::rooms::Rooms;
@@ -44,8 +45,15 @@ pub(super) struct Replayed {
 struct Job {
     tenant: TenantId,
     partition: Arc<Partition>,
+    content: Content,
+}
+
+/// What a record holds for series, by their references or numbers.
+#[derive(Default)]
+struct Content {
     columns: SampleColumns,
     histograms: HistogramColumns,
+    starts: Vec<(u32, StartTime)>,
 }
 
 /// Adds to `head` what the segments hold and no block does.
@@ -97,12 +105,15 @@ pub(super) fn replay(
 
 fn add_all(jobs: &Receiver<Arc<Job>>, now_ms: i64, share: (usize, usize)) {
     for job in jobs {
-        let Job { tenant, partition, columns, histograms } = &*job;
+        let Job { tenant, partition, content: Content { columns, histograms, starts } } = &*job;
         if !columns.references.is_empty() {
             partition.append_share(tenant, columns.series(), now_ms, share);
         }
         if !histograms.references.is_empty() {
             partition.append_histograms(tenant, histograms.series(), now_ms, share);
+        }
+        if !starts.is_empty() {
+            partition.append_starts(tenant, starts.iter().copied(), share);
         }
     }
 }
@@ -154,13 +165,23 @@ impl Replay<'_> {
                     return Ok(());
                 }
                 self.lost(lost.iter().map(|sample| sample.timestamp_ms));
-                self.samples(segment, tenant, (partition, kind), columns, HistogramColumns::default());
+                let content = Content { columns, ..Content::default() };
+                self.samples(segment, tenant, (partition, kind), content);
                 Ok(())
             }
             Record::Histograms { tenant: name, partition, kind, histograms } => {
                 let tenant = tenant(name)?;
                 if !self.sealed.contains(&partition) {
-                    self.samples(segment, tenant, (partition, kind), SampleColumns::default(), histograms);
+                    let content = Content { histograms, ..Content::default() };
+                    self.samples(segment, tenant, (partition, kind), content);
+                }
+                Ok(())
+            }
+            Record::Starts { tenant: name, partition, kind, starts } => {
+                let tenant = tenant(name)?;
+                if !self.sealed.contains(&partition) {
+                    let content = Content { starts, ..Content::default() };
+                    self.samples(segment, tenant, (partition, kind), content);
                 }
                 Ok(())
             }
@@ -199,8 +220,7 @@ impl Replay<'_> {
         segment: u64,
         tenant: TenantId,
         (id, kind): (PartitionId, PartitionKind),
-        mut columns: SampleColumns,
-        mut histograms: HistogramColumns,
+        Content { mut columns, mut histograms, mut starts }: Content,
     ) {
         let (head, spill, now_ms) = (self.head, self.spill, self.now_ms);
         let make = || head.add_partition(Partition::new(id, kind, now_ms, spill));
@@ -208,7 +228,8 @@ impl Replay<'_> {
         self.replayed.partitions_of.entry(segment).or_default().insert(id);
         let references = self.references.get(&tenant);
         let mut orphans = false;
-        for reference in columns.references.iter_mut().chain(&mut histograms.references) {
+        let of_starts = starts.iter_mut().map(|(reference, _)| reference);
+        for reference in columns.references.iter_mut().chain(&mut histograms.references).chain(of_starts) {
             let dense = references.map_or(0, |references| references.get(*reference));
             orphans |= dense == 0;
             *reference = dense.wrapping_sub(1);
@@ -216,8 +237,11 @@ impl Replay<'_> {
         if orphans {
             columns = self.without_orphans(&columns);
             histograms = self.without_orphaned_histograms(&histograms);
+            // Their samples are counted where they are lost.
+            starts.retain(|(dense, _)| *dense != u32::MAX);
         }
-        let job = Arc::new(Job { tenant, partition, columns, histograms });
+        let content = Content { columns, histograms, starts };
+        let job = Arc::new(Job { tenant, partition, content });
         for output in &self.outputs {
             // Fails only when the other side has panicked, which the scope passes on.
             let _ = output.send(Arc::clone(&job));

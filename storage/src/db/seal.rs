@@ -121,8 +121,8 @@ impl Db {
         for dense in series {
             let Some(labels) = head.lookup().labels(dense) else { continue };
             let chunks = partition.chunks(tenant, dense, TimeRange::ALL);
-            let (times, values, histograms) = decoder.decode_both(&chunks, TimeRange::ALL)?;
-            block.add_series_of_both(&labels, times, values, histograms)?;
+            let (samples, starts) = decoder.decode_with_starts(&chunks, TimeRange::ALL)?;
+            block.add_series_with_starts(&labels, samples, starts)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::spill::{Spill, SpillDir};
 use super::table::{PAGE, SeriesTable};
 use crate::model::histogram::HistogramSample;
 use crate::model::sample::Sample;
+use crate::model::start::StartTime;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
 use crate::select::EncodedChunk;
@@ -113,6 +114,14 @@ impl Shard {
         let (series, bytes) = self.series(dense);
         for sample in samples {
             series.push_histogram(sample, bytes);
+        }
+    }
+
+    /// Where the series is not here, the log has lost its samples.
+    fn push_start(&mut self, dense: u32, start: StartTime) {
+        if self.get(dense).is_some() {
+            let (series, bytes) = self.series(dense);
+            series.push_start(start, bytes);
         }
     }
 
@@ -220,6 +229,22 @@ impl Partition {
         share: (usize, usize),
     ) {
         self.append_with(tenant, series, now_ms, share, |sample| sample.timestamp_ms, Shard::push_histograms);
+    }
+
+    /// Adds the start timestamps of those series that lie in a share of the shards; their samples were added before.
+    pub fn append_starts(
+        &self,
+        tenant: &TenantId,
+        starts: impl Iterator<Item = (u32, StartTime)>,
+        (number, shares): (usize, usize),
+    ) {
+        let part = self.part_or_insert(tenant);
+        for (dense, start) in starts {
+            let shard_number = place_of(dense).0;
+            if shares == 1 || shard_number % shares == number {
+                part.shards[shard_number].write().push_start(dense, start);
+            }
+        }
     }
 
     #[inline]

@@ -6,18 +6,19 @@
 //!    length: series that began together would otherwise all be full at the same moment.
 //! 3. A sample out of order goes to a list beside; a full list is sorted and becomes a chunk of its own. So it costs one
 //!    append and its share of a sort, however old it is.
-//! 4. Histograms go to a list of their own, which becomes a chunk of histograms when it is full.
+//! 4. Histograms go to a list of their own, which becomes a chunk of histograms when it is full. Start timestamps do the same.
 //!
 //! Chunks may overlap; the reader joins them.
 
 use super::slab::{BUFFER_BYTES_MAX, BufferRef, Slabs};
 use super::spill::{Spill, SpillRef};
 use crate::chunk::stream::{self, StreamTimes, VALUE_BYTES_MAX, ValueState};
-use crate::chunk::{CHUNK_SAMPLES_MAX, Effort, encode_histograms};
+use crate::chunk::{CHUNK_SAMPLES_MAX, Effort, encode_histograms, encode_starts};
 use crate::format::varint::{push_uvarint, zigzag};
 use crate::model::histogram::HistogramSample;
 use crate::model::joined::join_histograms;
 use crate::model::sample::{Sample, join_in_place};
+use crate::model::start::{StartTime, join_starts};
 use crate::model::time::TimeRange;
 use crate::select::EncodedChunk;
 
@@ -28,6 +29,9 @@ const FIRST_CHUNK_SAMPLES_MIN: u8 = 32;
 /// Histograms of a series that are not encoded yet: each takes some hundred bytes so, and a tenth of that in a chunk.
 const HISTOGRAMS_OPEN_MAX: usize = 16;
 const _: () = assert!(HISTOGRAMS_OPEN_MAX <= crate::chunk::HISTOGRAMS_MAX);
+/// Start timestamps of a series that are not encoded yet.
+const STARTS_OPEN_MAX: usize = 64;
+const _: () = assert!(STARTS_OPEN_MAX <= crate::chunk::COLUMN_SAMPLES_MAX);
 
 /// A series. Its bytes lie in the slabs and the spill of its shard.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ struct More {
     unordered: Vec<Sample>,
     /// In any order of time.
     histograms: Vec<HistogramSample>,
+    /// In any order of time.
+    starts: Vec<StartTime>,
 }
 
 /// How the timestamps of the open chunk began.
@@ -190,6 +196,24 @@ impl SeriesState {
         self.newest = bytes.spill.push(self.newest, range, &bytes.scratch);
     }
 
+    /// Takes the start timestamp of a sample that it takes, too, in whatever order.
+    #[cold]
+    pub(super) fn push_start(&mut self, start: StartTime, bytes: &mut Bytes) {
+        let starts = &mut self.more.get_or_insert_default().starts;
+        // What is sent again.
+        if starts.last() == Some(&start) {
+            return;
+        }
+        starts.push(start);
+        if starts.len() < STARTS_OPEN_MAX {
+            return;
+        }
+        bytes.scratch.clear();
+        let range = encode_open_starts(starts, &mut bytes.scratch);
+        starts.clear();
+        self.newest = bytes.spill.push(self.newest, range, &bytes.scratch);
+    }
+
     fn close(&mut self, bytes: &mut Bytes) {
         let Bytes { slabs, spill, scratch } = bytes;
         scratch.clear();
@@ -202,6 +226,7 @@ impl SeriesState {
         if let Some(more) = &self.more
             && more.unordered.is_empty()
             && more.histograms.is_empty()
+            && more.starts.is_empty()
         {
             self.more = None;
         }
@@ -246,6 +271,14 @@ impl SeriesState {
                 out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
             }
         }
+        let mut starts = self.more.as_ref().map_or_else(Vec::new, |more| more.starts.clone());
+        if !starts.is_empty() {
+            let mut chunk = Vec::new();
+            let (min_ms, max_ms) = encode_open_starts(&mut starts, &mut chunk);
+            if overlaps(min_ms, max_ms) {
+                out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
+            }
+        }
     }
 
     fn histograms(&self) -> &[HistogramSample] {
@@ -256,7 +289,7 @@ impl SeriesState {
         self.more.as_ref().map_or(&[], |more| &more.unordered)
     }
 
-    /// Whether a chunk overlaps `range`.
+    /// Whether a chunk of samples overlaps `range`.
     pub(super) fn overlaps(&self, bytes: &Bytes, range: TimeRange) -> bool {
         let overlaps = |start_ms, end_ms| range.overlaps(TimeRange { start_ms, end_ms });
         let mut found = self.count > 0 && overlaps(self.first_ms, self.last_ms);
@@ -277,6 +310,14 @@ fn encode_open_histograms(histograms: &mut Vec<HistogramSample>, out: &mut Vec<u
     join_histograms(histograms);
     encode_histograms(histograms, Effort::Sealed, out);
     let edges = histograms.first().zip(histograms.last());
+    edges.map_or((0, 0), |(first, last)| (first.timestamp_ms, last.timestamp_ms))
+}
+
+/// Joins start timestamps and encodes them, at least one and at most [`STARTS_OPEN_MAX`]; answers the samples' first and last time.
+fn encode_open_starts(starts: &mut Vec<StartTime>, out: &mut Vec<u8>) -> (i64, i64) {
+    join_starts(starts);
+    encode_starts(starts, 0, out);
+    let edges = starts.first().zip(starts.last());
     edges.map_or((0, 0), |(first, last)| (first.timestamp_ms, last.timestamp_ms))
 }
 

@@ -7,5 +7,6 @@ pub mod matcher;
 pub mod member;
 pub mod regex;
 pub mod sample;
+pub mod start;
 pub mod tenant;
 pub mod time;

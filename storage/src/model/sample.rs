@@ -35,6 +35,7 @@ pub fn stale_nan() -> f64 {
 
 /// The order of samples at one timestamp; the join keeps the greatest. A staleness marker is less than every
 /// float; floats compare by `total_cmp`. A histogram is greater than every float (`joined.rs`).
+/// Start timestamps lie beside the samples and are joined by themselves (`start.rs`).
 #[inline]
 pub fn join_order(a: f64, b: f64) -> Ordering {
     match (is_stale(a), is_stale(b)) {

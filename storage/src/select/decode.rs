@@ -7,7 +7,7 @@
 //! 3. When that has moved much more than was decoded (many chunks over the same time: a shuffled sender), all chunks are
 //!    decoded one behind the other and neighbours joined in pairs, then the pairs, and so on: each sample is moved once per
 //!    doubling.
-//! 4. Chunks of histograms are decoded into a list beside, which is joined in the end ([`join_kinds`]).
+//! 4. Chunks of histograms are decoded into a list beside, which is joined in the end ([`join_kinds`]); so are start timestamps.
 
 use bytes::Bytes;
 
@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::model::histogram::HistogramSample;
 use crate::model::joined::join_kinds;
 use crate::model::sample::join_columns;
+use crate::model::start::{StartTime, join_starts};
 use crate::model::time::TimeRange;
 
 /// Joining may move this many times the samples that were decoded before joining in pairs is the better way.
@@ -35,6 +36,7 @@ pub struct SeriesDecoder {
     joined_times: Vec<i64>,
     joined_values: Vec<f64>,
     histograms: Vec<HistogramSample>,
+    starts: Vec<StartTime>,
     /// The last shared column, and what it decodes to.
     shared: Bytes,
     shared_times: Vec<i64>,
@@ -55,6 +57,19 @@ impl SeriesDecoder {
     /// # Errors
     /// A chunk that does not decode.
     pub fn decode_both(&mut self, chunks: &[EncodedChunk], range: TimeRange) -> Result<DecodedSeries<'_>> {
+        self.decode_with_starts(chunks, range).map(|(series, _)| series)
+    }
+
+    /// As [`SeriesDecoder::decode_both`], and beside it the start timestamps of those samples that have one, in ascending order of
+    /// the samples' times.
+    ///
+    /// # Errors
+    /// A chunk that does not decode.
+    pub fn decode_with_starts(
+        &mut self,
+        chunks: &[EncodedChunk],
+        range: TimeRange,
+    ) -> Result<(DecodedSeries<'_>, &[StartTime])> {
         self.clear();
         let (mut decoded, mut moved) = (0, 0);
         for chunk in chunks.iter().filter(|chunk| chunk.overlaps(range)) {
@@ -84,6 +99,7 @@ impl SeriesDecoder {
         self.times.clear();
         self.values.clear();
         self.histograms.clear();
+        self.starts.clear();
     }
 
     /// Decodes a chunk behind what is there.
@@ -101,8 +117,21 @@ impl SeriesDecoder {
                 chunk::decode_values(values, self.shared_times.len(), &mut self.values)
             }
             _ if chunk::is_histograms(&chunk.bytes) => chunk::decode_histograms(&chunk.bytes, &mut self.histograms),
+            _ if chunk::has_starts(&chunk.bytes) => self.append_with_starts(chunk),
             _ => chunk::decode(&chunk.times, &chunk.bytes, &mut self.times, &mut self.values),
         }
+    }
+
+    #[cold]
+    fn append_with_starts(&mut self, chunk: &EncodedChunk) -> Result<()> {
+        let part = chunk::split_starts(&chunk.bytes)?;
+        let (floats, histograms) = (self.times.len(), self.histograms.len());
+        if !part.rest.is_empty() {
+            self.append(&EncodedChunk { bytes: chunk.bytes.slice_ref(part.rest), ..chunk.clone() })?;
+        }
+        let floats = self.times.get(floats..).unwrap_or_default().iter().copied();
+        let histograms = self.histograms.get(histograms..).unwrap_or_default().iter();
+        chunk::decode_starts(part, floats.chain(histograms.map(|sample| sample.timestamp_ms)), &mut self.starts)
     }
 
     /// Joins what lies from `middle` on into what lies before it; both are sorted. Answers how many samples that moved.
@@ -131,7 +160,11 @@ impl SeriesDecoder {
     }
 
     #[cold]
-    fn decode_in_pairs(&mut self, chunks: &[EncodedChunk], range: TimeRange) -> Result<DecodedSeries<'_>> {
+    fn decode_in_pairs(
+        &mut self,
+        chunks: &[EncodedChunk],
+        range: TimeRange,
+    ) -> Result<(DecodedSeries<'_>, &[StartTime])> {
         self.clear();
         let mut ends = Vec::with_capacity(chunks.len());
         for chunk in chunks.iter().filter(|chunk| chunk.overlaps(range)) {
@@ -164,14 +197,23 @@ impl SeriesDecoder {
         Ok(self.clipped(range))
     }
 
-    fn clipped(&mut self, range: TimeRange) -> DecodedSeries<'_> {
+    fn clipped(&mut self, range: TimeRange) -> (DecodedSeries<'_>, &[StartTime]) {
         if !self.histograms.is_empty() {
             join_kinds(&mut self.times, &mut self.values, &mut self.histograms);
             self.histograms.retain(|sample| range.contains(sample.timestamp_ms));
         }
         let from = self.times.partition_point(|&t| t < range.start_ms);
         let to = self.times.partition_point(|&t| t <= range.end_ms).max(from);
-        (&self.times[from..to], &self.values[from..to], &self.histograms)
+        if !self.starts.is_empty() {
+            join_starts(&mut self.starts);
+            let (times, histograms) = (&self.times[from..to], &self.histograms);
+            // A chunk of the head may tell more than the range holds.
+            self.starts.retain(|start| {
+                times.binary_search(&start.timestamp_ms).is_ok()
+                    || histograms.binary_search_by_key(&start.timestamp_ms, |sample| sample.timestamp_ms).is_ok()
+            });
+        }
+        ((&self.times[from..to], &self.values[from..to], &self.histograms), &self.starts)
     }
 }
 

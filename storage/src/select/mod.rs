@@ -31,7 +31,7 @@ pub struct EncodedChunk {
     /// column mostly share its memory too.
     pub times: Bytes,
     /// The bytes that [`crate::chunk::decode`] takes, or [`crate::chunk::decode_histograms`] if
-    /// [`crate::chunk::is_histograms`].
+    /// [`crate::chunk::is_histograms`]; perhaps behind start timestamps ([`crate::chunk::has_starts`]).
     pub bytes: Bytes,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use marigram_storage::model::histogram::{Histogram, HistogramSample, ResetHint};
 
 use super::histogram_rate::{self, Kind, merged};
+use super::start::restarted;
 use super::{HistogramKernel, Window};
 use crate::eval::notes::{Note, Notes};
 use crate::histogram::{Combined, HistogramMean, HistogramSum, Incompatible, detect_reset, same_data};
@@ -83,18 +84,20 @@ pub(super) fn changes(window: &Window<'_>, _: &mut Notes) -> Option<SampleValue>
     Some(pairs_that(window, floats, |before, after| !same_data(before, after)))
 }
 
-/// How many neighbours differ like that. A float and a histogram always do.
+/// How many neighbours differ like that, or by their start timestamps. A float and a histogram always do.
 fn pairs_that(
     window: &Window<'_>,
     floats: impl Fn(f64, f64) -> bool,
     histograms: impl Fn(&Histogram, &Histogram) -> bool,
 ) -> SampleValue {
-    let differ = |(before, after): &(Kind<'_>, Kind<'_>)| match (before, after) {
-        (Kind::Float(before), Kind::Float(after)) => floats(*before, *after),
+    let differ = |(before_ms, before): (i64, Kind<'_>), (after_ms, after): (i64, Kind<'_>)| match (before, after) {
+        _ if restarted(window, before_ms, after_ms) => true,
+        (Kind::Float(before), Kind::Float(after)) => floats(before, after),
         (Kind::Histogram(before), Kind::Histogram(after)) => histograms(before, after),
         _ => true,
     };
-    SampleValue::Float(merged(window).zip(merged(window).skip(1)).filter(differ).count() as f64)
+    let pairs = merged(window).zip(merged(window).skip(1));
+    SampleValue::Float(pairs.filter(|(before, after)| differ(*before, *after)).count() as f64)
 }
 
 fn sum(window: &Window<'_>, notes: &mut Notes) -> Option<SampleValue> {

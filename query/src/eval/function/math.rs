@@ -24,6 +24,8 @@ pub(crate) enum MapFunction {
     ClampMax,
     /// The time of the step: `timestamp` of anything but a selector.
     StepTime,
+    /// No result: `start_timestamp` of anything but a selector.
+    Nothing,
     /// Of histograms only.
     OfHistogram(fn(&Histogram) -> f64),
 }
@@ -41,7 +43,7 @@ impl MapFunction {
             MapFunction::ClampMin => max(arg(0), value),
             MapFunction::ClampMax => min(arg(0), value),
             MapFunction::StepTime => time_ms as f64 / 1000.0,
-            MapFunction::OfHistogram(_) => return None,
+            MapFunction::Nothing | MapFunction::OfHistogram(_) => return None,
         })
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod quantile;
 pub(crate) mod rate;
 pub(crate) mod smoothing;
 mod sort;
+pub(crate) mod start;
 pub(crate) mod time;
 
 mod operators;
@@ -26,6 +27,7 @@ pub(crate) use sort::sort;
 pub(crate) use time::DatePart;
 
 use marigram_storage::model::histogram::HistogramSample;
+use marigram_storage::model::start::StartTime;
 
 use crate::eval::Exec;
 use crate::eval::notes::{Note, Notes};
@@ -42,6 +44,8 @@ pub(crate) struct Window<'w> {
     pub(crate) values: &'w [f64],
     /// Ascending, in the same range, at other times.
     pub(crate) histograms: &'w [HistogramSample],
+    /// Start timestamps of samples of the series, ascending by the samples' times; empty where nobody looks at them.
+    pub(crate) starts: &'w [StartTime],
     /// Start of the range, itself not in it.
     pub(crate) start_ms: i64,
     /// End of the range.
@@ -63,6 +67,8 @@ pub(crate) struct WindowFunction {
     pub(crate) histogram_kernel: Option<HistogramKernel>,
     /// Whether the result keeps the metric's name.
     pub(crate) keeps_name: bool,
+    /// Whether it looks at start timestamps.
+    pub(crate) uses_starts: bool,
     /// What is remarked about its input.
     pub(crate) check: Check,
     /// Where the first argument stands.

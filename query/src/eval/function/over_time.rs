@@ -125,8 +125,17 @@ mod tests {
     fn on(kernel: fn(&Window<'_>) -> Option<f64>, values: &[f64]) -> f64 {
         let times: Vec<i64> = (1..=values.len() as i64).collect();
         let (start_ms, end_ms, args) = (0, 100, [0.5, 0.0]);
-        let window =
-            Window { times: &times, values, histograms: &[], start_ms, end_ms, range_ms: 100, time_ms: end_ms, args };
+        let window = Window {
+            times: &times,
+            values,
+            histograms: &[],
+            starts: &[],
+            start_ms,
+            end_ms,
+            range_ms: 100,
+            time_ms: end_ms,
+            args,
+        };
         kernel(&window).unwrap()
     }
 

@@ -1,6 +1,7 @@
 //! The rate family: what counters and gauges did within a window.
 
 use super::Window;
+use super::start::{restarted, zero_within};
 use crate::eval::kahan::KahanSum;
 
 /// `rate`
@@ -23,7 +24,8 @@ pub(crate) fn delta(window: &Window<'_>) -> Option<f64> {
 pub(crate) fn irate(window: &Window<'_>) -> Option<f64> {
     let ((before_ms, before), (last_ms, last)) = last_two(window)?;
     // A counter that went down was reset, so that all of its value is new.
-    let change = if last < before { last } else { last - before };
+    let reset = last < before || restarted(window, before_ms, last_ms);
+    let change = if reset { last } else { last - before };
     Some(change / ((last_ms - before_ms) as f64 / 1000.0))
 }
 
@@ -35,6 +37,9 @@ pub(crate) fn idelta(window: &Window<'_>) -> Option<f64> {
 
 /// `resets`
 pub(crate) fn resets(window: &Window<'_>) -> Option<f64> {
+    if !window.starts.is_empty() {
+        return Some(before_resets(window).count() as f64);
+    }
     Some(pairs(window.values).filter(|(before, after)| after < before).count() as f64)
 }
 
@@ -63,8 +68,17 @@ pub(crate) fn predict_linear(window: &Window<'_>) -> Option<f64> {
     Some(slope * window.args[0] + intercept)
 }
 
-fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64)> + '_ {
+fn pairs<T: Copy>(values: &[T]) -> impl Iterator<Item = (T, T)> + '_ {
     values.iter().copied().zip(values.iter().copied().skip(1))
+}
+
+/// The values before resets, those included that only start timestamps tell.
+fn before_resets(window: &Window<'_>) -> impl Iterator<Item = f64> {
+    let all = pairs(window.values).zip(pairs(window.times));
+    let resets = all.filter(move |((before, after), (before_ms, after_ms))| {
+        after < before || restarted(window, *before_ms, *after_ms)
+    });
+    resets.map(|((before, _), _)| before)
 }
 
 type Point = (i64, f64);
@@ -80,18 +94,27 @@ fn last_two(window: &Window<'_>) -> Option<(Point, Point)> {
 ///
 /// Where the first (last) sample is nearer to the range's start (end) than 1.1 times the average distance of samples,
 /// the change is stretched up to there; else by half of that distance, since the series then probably began (ended)
-/// within the range. A counter is not stretched back beyond the moment at which it would have been zero.
+/// within the range. A counter is not stretched back beyond the moment at which it would have been zero. Where it is known when it was
+/// zero, and that is within the range, the change is the one since then.
 fn extrapolated(window: &Window<'_>, counter: bool) -> Option<(f64, f64)> {
     let (&[first_ms, ..], &[.., last_ms]) = (window.times, window.times) else { return None };
     let (&[first, ..], &[.., last]) = (window.values, window.values) else { return None };
-    if window.values.len() < 2 {
-        return None;
-    }
     let mut change = last - first;
-    if counter {
+    if counter && window.starts.is_empty() {
         for (before, _) in pairs(window.values).filter(|(before, after)| after < before) {
             change += before;
         }
+    } else if counter {
+        for before in before_resets(window) {
+            change += before;
+        }
+        if let Some(zero_ms) = zero_within(window, first_ms) {
+            let factor = stretch_since(window, zero_ms, (first_ms, last_ms), window.values.len());
+            return Some((change + first, factor));
+        }
+    }
+    if window.values.len() < 2 {
+        return None;
     }
     let zero = (counter && change > 0.0 && first >= 0.0).then_some(first / change);
     Some((change, stretch(window, (first_ms, last_ms), window.values.len(), zero)))
@@ -118,6 +141,17 @@ pub(super) fn stretch(window: &Window<'_>, (first_ms, last_ms): (i64, i64), samp
         to_end = distance / 2.0;
     }
     (sampled + to_start + to_end) / sampled
+}
+
+/// The factor that stretches a change since `zero_ms`, at which the counter was zero, to the end of the range.
+pub(super) fn stretch_since(window: &Window<'_>, zero_ms: i64, (first_ms, last_ms): (i64, i64), samples: usize) -> f64 {
+    let counted = (last_ms - zero_ms) as f64 / 1000.0;
+    let distance = if samples > 1 { (last_ms - first_ms) as f64 / 1000.0 / (samples - 1) as f64 } else { 0.0 };
+    let mut to_end = (window.end_ms - last_ms) as f64 / 1000.0;
+    if to_end >= distance * 1.1 {
+        to_end = distance / 2.0;
+    }
+    (counted + to_end) / counted
 }
 
 /// Least squares: slope per second, and the value at `origin_ms`.
@@ -150,7 +184,7 @@ mod tests {
 
     fn window<'w>(times: &'w [i64], values: &'w [f64], end_ms: i64, range_ms: i64) -> Window<'w> {
         let (start_ms, time_ms) = (end_ms - range_ms, end_ms);
-        Window { times, values, histograms: &[], start_ms, end_ms, range_ms, time_ms, args: [0.0; 2] }
+        Window { times, values, histograms: &[], starts: &[], start_ms, end_ms, range_ms, time_ms, args: [0.0; 2] }
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod tests {
             times: &times,
             values: &values,
             histograms: &[],
+            starts: &[],
             start_ms: -1,
             end_ms: 9,
             range_ms: 10,

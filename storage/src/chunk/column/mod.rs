@@ -1,6 +1,6 @@
 //! Columns of a chunk: timestamps and values, each a run of bytes of its own. `docs/format/chunk.md` has the bytes.
 //!
-//! From the outside in: [`times`] and [`values`] turn what they hold into [`integers`]; these choose an order of
+//! From the outside in: [`times`], [`starts`] and [`values`] turn what they hold into [`integers`]; these choose an order of
 //! differences and become a [`sequence`]; a sequence is one number, sparse, packed at one width ([`packing`]) or coded by
 //! [`classes`] ([`coded`], [`huffman`], [`bitstream`]).
 
@@ -15,5 +15,6 @@ mod packing;
 mod quotient;
 mod sequence;
 mod specials;
+pub(super) mod starts;
 pub(super) mod times;
 pub(super) mod values;

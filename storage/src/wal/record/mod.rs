@@ -4,6 +4,7 @@
 mod histograms;
 mod names;
 mod samples;
+mod starts;
 mod values;
 
 pub use histograms::HistogramColumns;
@@ -16,6 +17,7 @@ use crate::format::varint::{push_uvarint, take_uvarint, unzigzag};
 use crate::head::{PartitionId, PartitionKind};
 use crate::model::histogram::HistogramSample;
 use crate::model::sample::Sample;
+use crate::model::start::StartTime;
 use crate::model::time::TimeRange;
 use crate::write::{FamilyMetadata, MetadataEntry, MetadataKind};
 
@@ -28,6 +30,8 @@ const TYPE_NAMES: u8 = 4;
 const TYPE_SAMPLES: u8 = 5;
 /// Histograms; only in segments from version 3 on.
 const TYPE_HISTOGRAMS: u8 = 6;
+/// Start timestamps; only in segments from version 3 on.
+const TYPE_STARTS: u8 = 7;
 /// Window start that stands for the late partition.
 const LATE: i64 = i64::MIN;
 
@@ -81,6 +85,23 @@ impl RecordWriter {
         self.begin(TYPE_HISTOGRAMS, tenant);
         self.partition(partition, kind);
         self.range = self.range.union(histograms::encode(&mut self.bytes, series));
+    }
+
+    /// Start timestamps of samples that go to one partition, with the references of their series; the samples are written in the same
+    /// frame. Nothing is written if there are none.
+    pub fn starts(
+        &mut self,
+        tenant: &str,
+        partition: PartitionId,
+        kind: PartitionKind,
+        starts: impl Iterator<Item = (u32, StartTime)> + Clone,
+    ) {
+        let count = starts.clone().count();
+        if count > 0 {
+            self.begin(TYPE_STARTS, tenant);
+            self.partition(partition, kind);
+            starts::encode(&mut self.bytes, count, starts);
+        }
     }
 
     fn partition(&mut self, partition: PartitionId, kind: PartitionKind) {
@@ -166,6 +187,17 @@ pub enum Record<'a> {
         /// References and samples.
         histograms: HistogramColumns,
     },
+    /// Start timestamps of samples of one partition.
+    Starts {
+        /// Whose.
+        tenant: &'a str,
+        /// Which partition took them.
+        partition: PartitionId,
+        /// What that partition is for.
+        kind: PartitionKind,
+        /// References and start timestamps.
+        starts: Vec<(u32, StartTime)>,
+    },
     /// Metadata of a family.
     Metadata {
         /// Whose.
@@ -215,6 +247,10 @@ impl<'a> RecordReader<'a> {
             TYPE_HISTOGRAMS => {
                 let (partition, kind) = take_partition(rest)?;
                 Some(Record::Histograms { tenant, partition, kind, histograms: histograms::decode(rest)? })
+            }
+            TYPE_STARTS => {
+                let (partition, kind) = take_partition(rest)?;
+                Some(Record::Starts { tenant, partition, kind, starts: starts::decode(rest)? })
             }
             TYPE_METADATA => {
                 let (&number, after) = rest.split_first()?;
@@ -387,7 +423,18 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(prop_oneof![0u8..7, any::<u8>()], 0..200)) {
+        fn any_start_timestamps_read_back(starts in proptest::collection::vec((any::<u32>(), any::<i64>(), any::<i64>()), 0..20)) {
+            let start = |&(reference, timestamp_ms, start_ms): &(u32, i64, i64)| (reference, StartTime { timestamp_ms, start_ms });
+            let starts: Vec<(u32, StartTime)> = starts.iter().map(start).collect();
+            let mut writer = RecordWriter::default();
+            writer.starts("t", PartitionId(1), PartitionKind::Late, starts.iter().copied());
+            let got: Vec<_> = RecordReader::new(writer.payload()).map(Result::unwrap).collect();
+            let record = Record::Starts { tenant: "t", partition: PartitionId(1), kind: PartitionKind::Late, starts: starts.clone() };
+            prop_assert_eq!(got, if starts.is_empty() { vec![] } else { vec![record] });
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(prop_oneof![0u8..8, any::<u8>()], 0..200)) {
             let mut last = LastValues::default();
             for record in RecordReader::new(&bytes) {
                 if let Ok(Record::Samples { samples, .. }) = record {
