@@ -134,7 +134,7 @@ impl Page {
             on_line += 1;
         }
         let broken = links.len() - on_line;
-        if on_line == 0 {
+        if on_line == 0 && !matches!(first.kind, ExprKind::Number(_)) {
             self.node(first, level + broken)?;
         } else {
             self.indent(level + broken)?;
