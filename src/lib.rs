@@ -18,6 +18,8 @@ pub mod promqltest;
 mod query_node;
 pub mod remote_read;
 pub mod remote_read_chunks;
+#[cfg(test)]
+mod remote_read_testing;
 pub mod ring;
 pub mod role;
 pub mod rpc;

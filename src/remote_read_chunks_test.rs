@@ -1,48 +1,19 @@
 //! What remote write stored, the stream gives back: the same bits, sorted by labels, whatever fits into memory at once.
 
-use std::sync::Arc;
-
 use marigram_proto::prometheus::label_matcher::Type;
-use marigram_proto::prometheus::{LabelMatcher, Query, Sample, TimeSeries, WriteRequest};
+use marigram_proto::prometheus::{LabelMatcher, Query, Sample, TimeSeries};
 use marigram_storage::Result;
 use marigram_storage::context::Context;
-use marigram_storage::db::{Db, DbOptions};
-use marigram_storage::disk::RealDisk;
-use marigram_storage::env::{Env, ManualClock, OsRandom};
 use marigram_storage::model::sample::STALE_NAN_BITS;
 use marigram_storage::model::tenant::TenantId;
 
 use super::*;
-use crate::fanout::Local;
-use crate::ingest::{IngestLimits, TimeBounds, write_v1};
-
-const NOW_MS: i64 = 1_700_000_000_000;
-
-struct Store {
-    source: Local,
-    clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
-}
+use crate::remote_read_testing::{NOW_MS, Store};
 
 /// The labels, times and bits of a series.
 type Read = (String, Vec<(i64, u64)>);
 
 impl Store {
-    fn with(timeseries: Vec<TimeSeries>) -> Store {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(NOW_MS));
-        let env = Env { clock: clock.clone(), random: Arc::new(OsRandom), disk: Arc::new(RealDisk) };
-        let options = DbOptions { retention_ms: 0, disk_reserve_bytes: 0, ..DbOptions::default() };
-        let db = Db::open(folder.path().join("data"), env, options).unwrap();
-        let request = WriteRequest { timeseries, ..WriteRequest::default() };
-        let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
-        let bounds = TimeBounds::at(NOW_MS, 0);
-        let decoded = write_v1::decode(TenantId::default(), &body, &IngestLimits::default(), bounds).unwrap();
-        assert!(decoded.refused.is_empty());
-        db.append(decoded.batch).unwrap();
-        Store { source: Local(Arc::new(db)), clock, _folder: folder }
-    }
-
     fn frames(&self, queries: Vec<Query>, budget_bytes: u64) -> std::result::Result<Vec<Vec<u8>>, RemoteReadError> {
         let context = Context::new(TenantId::default(), self.clock.clone(), None, budget_bytes);
         let request = ReadRequest { queries, accepted_response_types: vec![] };

@@ -1,41 +1,12 @@
 //! What remote write stored, remote read gives back: the same bits, sorted, within limits.
 
-use std::sync::Arc;
-
-use marigram_proto::prometheus::WriteRequest;
-use marigram_storage::db::{Db, DbOptions};
-use marigram_storage::disk::RealDisk;
-use marigram_storage::env::{Env, ManualClock, OsRandom};
 use marigram_storage::model::sample::STALE_NAN_BITS;
 use marigram_storage::model::tenant::TenantId;
 
 use super::*;
-use crate::fanout::Local;
-use crate::ingest::{IngestLimits, TimeBounds, write_v1};
-
-const NOW_MS: i64 = 1_700_000_000_000;
-
-struct Store {
-    source: Local,
-    clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
-}
+use crate::remote_read_testing::{NOW_MS, Store, compressed};
 
 impl Store {
-    fn with(timeseries: Vec<TimeSeries>) -> Store {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(NOW_MS));
-        let env = Env { clock: clock.clone(), random: Arc::new(OsRandom), disk: Arc::new(RealDisk) };
-        let options = DbOptions { retention_ms: 0, disk_reserve_bytes: 0, ..DbOptions::default() };
-        let db = Db::open(folder.path().join("data"), env, options).unwrap();
-        let body = compressed(&WriteRequest { timeseries, ..WriteRequest::default() });
-        let bounds = TimeBounds::at(NOW_MS, 0);
-        let decoded = write_v1::decode(TenantId::default(), &body, &IngestLimits::default(), bounds).unwrap();
-        assert!(decoded.refused.is_empty());
-        db.append(decoded.batch).unwrap();
-        Store { source: Local(Arc::new(db)), clock, _folder: folder }
-    }
-
     fn ask(&self, request: &ReadRequest, samples_max: u64) -> Result<ReadResponse, RemoteReadError> {
         self.ask_within(request, samples_max, 1 << 30)
     }
@@ -51,10 +22,6 @@ impl Store {
         let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
         Ok(ReadResponse::decode(&plain[..]).unwrap())
     }
-}
-
-fn compressed(message: &impl Message) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).unwrap()
 }
 
 fn stored(name: &str, job: &str, samples: &[(i64, u64)]) -> TimeSeries {

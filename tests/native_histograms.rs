@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prost::Message;
 use serde_json::Value;
+use support::answers;
 use support::http::Http;
 use support::process::Folder;
 use support::prometheus::Prometheus;
@@ -169,8 +170,7 @@ fn exporter() -> (String, Arc<AtomicU64>) {
 }
 
 fn ask(http: &Http, query: &str, at_ms: i64) -> Value {
-    let time = format!("{}.{:03}", at_ms.div_euclid(1000), at_ms.rem_euclid(1000));
-    let (status, mut answer) = http.json("/api/v1/query", &[("query", query), ("time", &time)]);
+    let (status, mut answer) = http.json("/api/v1/query", &[("query", query), ("time", &answers::time(at_ms))]);
     assert_eq!(status, 200, "{query}: {answer}");
     let mut rows = answer["data"]["result"].take();
     rows.as_array_mut().unwrap().sort_by_key(|row| row["metric"].to_string());
@@ -185,7 +185,7 @@ fn same(theirs: &Value, ours: &Value) -> bool {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
         }
         (Value::String(a), Value::String(b)) => match (a.parse::<f64>(), b.parse::<f64>()) {
-            (Ok(x), Ok(y)) => x == y || (x - y).abs() <= 1e-9 * x.abs().max(y.abs()) || (x.is_nan() && y.is_nan()),
+            (Ok(x), Ok(y)) => answers::close(x, y),
             _ => a == b,
         },
         (a, b) => a == b,

@@ -13,6 +13,7 @@ use std::process::Command;
 use marigram_proto::prometheus::ReadRequest;
 use prost::Message;
 use serde_json::Value;
+use support::answers::time;
 use support::http::Http;
 use support::process::Folder;
 use support::prometheus::Prometheus;
@@ -41,10 +42,6 @@ fn server(folder: &Folder) -> (Server, i64) {
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
     (server, end_ms)
-}
-
-fn time(ms: i64) -> String {
-    format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
 }
 
 fn result(http: &Http, path: &str, parameters: &[(&str, &str)]) -> Value {

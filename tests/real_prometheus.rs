@@ -13,6 +13,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use support::answers::{self, number, time};
 use support::http::Http;
 use support::process::Folder;
 use support::prometheus::{NodeExporter, Prometheus};
@@ -23,7 +24,6 @@ use support::{needs, poll_until};
 const RECORDED_MS: i64 = 75_000;
 /// Part of it is left for the ranges of the first step.
 const COMPARED_MS: i64 = 35_000;
-const RELATIVE_ERROR_MAX: f64 = 1e-9;
 
 /// `{edge}` is the range of a sub-query's inner part, `{at}` a time.
 const QUERIES: [&str; 32] = [
@@ -77,11 +77,6 @@ fn start(test: &str) -> Option<(Pair, NodeExporter)> {
     let mut prometheus = Prometheus::start(&prometheus, folder.path(), marigram.address());
     prometheus.scrape(node_exporter.address());
     Some((Pair { prometheus, marigram, _folder: folder }, node_exporter))
-}
-
-/// Milliseconds as the API takes them.
-fn time(ms: i64) -> String {
-    format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
 }
 
 /// The data of a query that must succeed.
@@ -139,56 +134,16 @@ fn wait_until_written(pair: &Pair, from_ms: i64, to_ms: i64) {
     assert_eq!(difference(&theirs, &ours), None, "the samples themselves");
 }
 
-/// The times of samples as text; the values as numbers.
-type Series = BTreeMap<String, Vec<(String, f64)>>;
-
-fn series_of(data: &Value) -> Series {
-    let point = |pair: &Value| (pair[0].to_string(), number(pair[1].as_str().unwrap()));
-    let points = |series: &Value| match (&series["values"], &series["value"]) {
-        (Value::Array(points), _) => points.iter().map(point).collect(),
-        (_, value) => vec![point(value)],
-    };
-    let result = data["result"].as_array().unwrap();
-    let series: Series = result.iter().map(|series| (series["metric"].to_string(), points(series))).collect();
-    assert_eq!(series.len(), result.len(), "no label set comes twice");
-    series
-}
-
-fn number(text: &str) -> f64 {
-    match text {
-        "+Inf" => f64::INFINITY,
-        "-Inf" => f64::NEG_INFINITY,
-        text => text.parse().unwrap(),
-    }
-}
-
-fn close(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= RELATIVE_ERROR_MAX * a.abs().max(b.abs())
-}
-
 /// Where two answers differ.
 fn difference(theirs: &Value, ours: &Value) -> Option<String> {
     if theirs["resultType"] != ours["resultType"] {
         return Some(format!("type {} instead of {}", ours["resultType"], theirs["resultType"]));
     }
-    let (theirs, ours) = (series_of(theirs), series_of(ours));
+    let (theirs, ours) = (answers::rows(&theirs["result"]), answers::rows(&ours["result"]));
     if theirs.values().flatten().all(|(_, value)| !value.is_finite()) {
         return Some("Prometheus' answer has no number: the query proves nothing".into());
     }
-    for labels in theirs.keys().chain(ours.keys()) {
-        let (Some(theirs), Some(ours)) = (theirs.get(labels), ours.get(labels)) else {
-            let whose = if ours.contains_key(labels) { "Marigram" } else { "Prometheus" };
-            return Some(format!("only {whose} has {labels}"));
-        };
-        let times = |points: &[(String, f64)]| points.iter().map(|(t, _)| t.clone()).collect::<Vec<_>>();
-        if times(theirs) != times(ours) {
-            return Some(format!("{labels}: at {:?} instead of {:?}", times(ours), times(theirs)));
-        }
-        if let Some(((t, theirs), (_, ours))) = theirs.iter().zip(ours).find(|(a, b)| !close(a.1, b.1)) {
-            return Some(format!("{labels} at {t}: {ours:?} instead of {theirs:?}"));
-        }
-    }
-    None
+    answers::difference(&theirs, &ours, answers::close)
 }
 
 /// Asks both, and says where the answers differ.

@@ -9,23 +9,18 @@
 mod questions;
 mod support;
 
-use std::collections::BTreeMap;
-use std::process::Command;
-
 use marigram_storage::env::SeededRandom;
 use questions::{INTERVAL_MS, Question, ROUNDS};
-use serde_json::Value;
+use support::answers::{self, Rows};
 use support::http::Http;
 use support::needs;
-use support::poll_until;
-use support::ports::free_address;
-use support::process::{Folder, Process};
+use support::process::Folder;
+use support::prometheus::Prometheus;
 use support::remote;
 use support::single::Server;
 
 /// Queries; each is asked twice.
 const QUESTIONS: usize = 560;
-const RELATIVE_ERROR_MAX: f64 = 1e-9;
 /// What is left of zero where Prometheus 2 adds up without compensation.
 const ZERO_MAX: f64 = 1e-13;
 /// The questions of a run that names no seed.
@@ -58,24 +53,10 @@ const WRONG: [&str; 23] = [
     "histogram_quantile(latency_bucket, 0.5)",
 ];
 
-fn start_prometheus(binary: &std::path::Path, folder: &Folder) -> (Process, Http) {
-    let config = folder.path().join("prometheus.yml");
-    std::fs::write(&config, "global: {scrape_interval: 1h}\n").unwrap();
-    let address = free_address();
-    let mut command = Command::new(binary);
-    command.arg(format!("--web.listen-address={address}")).arg(format!("--config.file={}", config.display()));
-    command.arg(format!("--storage.tsdb.path={}", folder.path().join("prometheus").display()));
-    command.args(["--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y"]);
-    let process = Process::start("prometheus", &mut command, &folder.path().join("prometheus.log"));
-    let http = Http::new(&address);
-    poll_until("prometheus to be ready", || http.get("/-/ready").ok().filter(|answer| answer.status == 200));
-    (process, http)
-}
-
 /// What one server says: the rows by their labels, or the kind of its error.
 #[derive(Debug, PartialEq)]
 enum Said {
-    Rows(String, BTreeMap<String, Vec<(String, f64)>>),
+    Rows(String, Rows),
     Error(u16, String, String),
 }
 
@@ -86,32 +67,16 @@ fn ask(http: &Http, path: &str, parameters: &[(&str, &str)]) -> Said {
         return Said::Error(status, text("errorType"), text("error"));
     }
     let kind = answer["data"]["resultType"].as_str().unwrap().to_owned();
-    let point = |pair: &Value| (pair[0].to_string(), number(pair[1].as_str().unwrap()));
     let result = &answer["data"]["result"];
     let rows = match kind.as_str() {
-        "scalar" | "string" => [("{}".to_owned(), vec![point(result)])].into(),
-        _ => {
-            let points = |series: &Value| match &series["values"] {
-                Value::Array(points) => points.iter().map(point).collect(),
-                _ => vec![point(&series["value"])],
-            };
-            result.as_array().unwrap().iter().map(|series| (series["metric"].to_string(), points(series))).collect()
-        }
+        "scalar" | "string" => [("{}".to_owned(), vec![answers::point(result)])].into(),
+        _ => answers::rows(result),
     };
     Said::Rows(kind, rows)
 }
 
-fn number(text: &str) -> f64 {
-    match text {
-        "+Inf" => f64::INFINITY,
-        "-Inf" => f64::NEG_INFINITY,
-        text => text.parse().unwrap(),
-    }
-}
-
 fn close(a: f64, b: f64) -> bool {
-    let near = |of: f64| (a - b).abs() <= of;
-    a == b || (a.is_nan() && b.is_nan()) || near(RELATIVE_ERROR_MAX * a.abs().max(b.abs())) || near(ZERO_MAX)
+    answers::close(a, b) || (a - b).abs() <= ZERO_MAX
 }
 
 /// Where two answers differ.
@@ -125,20 +90,7 @@ fn difference(theirs: &Said, ours: &Said) -> Option<String> {
         (Said::Rows(kind, rows), Said::Rows(own_kind, own_rows)) if kind == own_kind => (rows, own_rows),
         _ => return Some(format!("{ours:?} instead of {theirs:?}").chars().take(600).collect()),
     };
-    for labels in their_rows.keys().chain(our_rows.keys()) {
-        let (Some(theirs), Some(ours)) = (their_rows.get(labels), our_rows.get(labels)) else {
-            let whose = if our_rows.contains_key(labels) { "Marigram" } else { "Prometheus" };
-            return Some(format!("only {whose} has {labels}"));
-        };
-        let times = |points: &[(String, f64)]| points.iter().map(|(time, _)| time.clone()).collect::<Vec<_>>();
-        if times(theirs) != times(ours) {
-            return Some(format!("{labels}: at {:?} instead of {:?}", times(ours), times(theirs)));
-        }
-        if let Some(((time, theirs), (_, ours))) = theirs.iter().zip(ours).find(|(a, b)| !close(a.1, b.1)) {
-            return Some(format!("{labels} at {time}: {ours:?} instead of {theirs:?}"));
-        }
-    }
-    None
+    answers::difference(their_rows, our_rows, close)
 }
 
 #[test]
@@ -148,14 +100,16 @@ fn random_questions_get_the_same_answers() {
     eprintln!("MARIGRAM_TEST_SEED={seed}");
     let random = SeededRandom::new(seed);
     let folder = Folder::new("same_answers");
-    let (_prometheus, theirs) = start_prometheus(&binary, &folder);
+    let flags = ["--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y"];
+    let prometheus = Prometheus::start_with(&binary, folder.path(), "global: {scrape_interval: 1h}\n", &flags);
+    let theirs = prometheus.http();
     let mut marigram = Server::start(folder.path());
     let span_ms = ROUNDS as i64 * INTERVAL_MS;
     // Samples lie on millisecond 217; the last is some minutes ago.
     let first_ms = (support::now_ms() - span_ms - 120_000).div_euclid(60_000) * 60_000 + 217;
     for piece in questions::data(first_ms, &random).chunks(20) {
         let request = remote::request(piece.concat());
-        remote::send(&theirs, &request);
+        remote::send(theirs, &request);
         remote::send(marigram.http(), &request);
     }
     let end_s = (first_ms + span_ms).div_euclid(60_000) * 60 - 53;
@@ -171,7 +125,7 @@ fn random_questions_get_the_same_answers() {
         let range =
             ("/api/v1/query_range", vec![("query", query.as_str()), ("start", &start), ("end", &end), ("step", "50")]);
         for (path, parameters) in [instant, range] {
-            let (theirs, ours) = (ask(&theirs, path, &parameters), ask(marigram.http(), path, &parameters));
+            let (theirs, ours) = (ask(theirs, path, &parameters), ask(marigram.http(), path, &parameters));
             asked += 1;
             full += usize::from(matches!(&theirs, Said::Rows(_, rows) if !rows.is_empty()));
             if let Some(difference) = difference(&theirs, &ours) {
@@ -182,7 +136,7 @@ fn random_questions_get_the_same_answers() {
     for query in WRONG {
         let parameters = [("query", query), ("time", &end_s.to_string())];
         let (theirs, ours) =
-            (ask(&theirs, "/api/v1/query", &parameters), ask(marigram.http(), "/api/v1/query", &parameters));
+            (ask(theirs, "/api/v1/query", &parameters), ask(marigram.http(), "/api/v1/query", &parameters));
         assert!(matches!(theirs, Said::Error(..)), "{query} is to be wrong");
         if let Some(difference) = difference(&theirs, &ours) {
             wrong.push(format!("{query}\n    {difference}"));

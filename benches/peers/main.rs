@@ -74,22 +74,17 @@ fn main() {
     if wanted("unordered") {
         unordered::run(&systems, &shim, &mut report, options.scale);
     }
-    if options.only.iter().any(|only| only == "queries") {
+    for name in ["queries", "busy"].into_iter().filter(|name| options.only.iter().any(|only| only == name)) {
         let all = Workload::all(options.scale);
         let workload = all.iter().find(|workload| workload.name == "main").unwrap();
         let (mut corpus, amount, series) = Corpus::of(workload);
-        report.begin("queries", amount, series);
+        report.begin(name, amount, series);
         let behind = || shim.set_to(workload.clock_ms());
-        queries::run(workload, &mut corpus, &systems, behind, options.query.as_deref());
-    }
-    if options.only.iter().any(|only| only == "busy")
-        && let Some((_, binary)) = systems.iter().find(|(system, _)| *system == System::Marigram)
-    {
-        let all = Workload::all(options.scale);
-        let workload = all.iter().find(|workload| workload.name == "main").unwrap();
-        let (mut corpus, amount, series) = Corpus::of(workload);
-        report.begin("busy", amount, series);
-        busy::run(workload, &mut corpus, binary, shim.set_to(workload.clock_ms()));
+        if name == "queries" {
+            queries::run(workload, &mut corpus, &systems, behind, options.query.as_deref());
+        } else if let Some((_, binary)) = systems.iter().find(|(system, _)| *system == System::Marigram) {
+            busy::run(workload, &mut corpus, binary, behind());
+        }
     }
     report.finish();
 }

@@ -2,7 +2,7 @@
 
 use marigram_storage::model::matcher::Matcher;
 
-use crate::json::{write_text, write_texts};
+use crate::json::{write_list, write_text, write_texts};
 use crate::number::{push_plain_value, push_sample_value};
 use crate::parse::ast::{At, Boundary, Expr, ExprKind, Link, Matching, NumberLiteral, Selector, ValueType};
 use crate::parse::duration_expr::{DurationExpr, DurationKind, Length};
@@ -256,17 +256,6 @@ fn write_bool(out: &mut Vec<u8>, value: bool) {
 
 fn write_null(out: &mut Vec<u8>) {
     out.extend_from_slice(b"null");
-}
-
-fn write_list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write(out, item);
-    }
-    out.push(b']');
 }
 
 #[cfg(test)]

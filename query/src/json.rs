@@ -229,7 +229,8 @@ fn write_pair(out: &mut Vec<u8>, time_ms: i64, second: impl FnOnce(&mut Vec<u8>)
     out.push(b']');
 }
 
-fn write_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+/// Writes a JSON array.
+pub(crate) fn write_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
     out.push(b'[');
     for (i, item) in items.into_iter().enumerate() {
         if i > 0 {

@@ -2,6 +2,7 @@
 //! and what a store must hold after it took that.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod answers;
 pub(crate) mod cluster;
 pub(crate) mod http;
 pub(crate) mod load;

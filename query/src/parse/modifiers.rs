@@ -130,6 +130,7 @@ impl Parser<'_> {
                 Ok(())
             }
             ExprKind::Subquery { .. } => refused("is not supported for subqueries"),
+            // Prometheus' words for an expression that these cannot stand behind.
             _ => refused("not implemented"),
         }
     }
