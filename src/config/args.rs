@@ -278,7 +278,7 @@ pub struct QueryArgs {
     #[arg(long, env = "MARIGRAM_QUERY_LOOKBACK_DELTA", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub query_lookback_delta: Duration,
 
-    /// Experimental features, repeatable or separated by commas: promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, type-and-unit-labels, use-start-timestamps. promql-duration-expr and st-storage are always on.
+    /// Experimental features, repeatable or separated by commas: promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, search-api, type-and-unit-labels, use-start-timestamps. promql-duration-expr and st-storage are always on.
     #[arg(long, env = "MARIGRAM_ENABLE_FEATURE", value_name = "FEATURE", value_delimiter = ',')]
     pub enable_feature: Vec<String>,
 
@@ -289,6 +289,10 @@ pub struct QueryArgs {
     /// Queries that may wait for their turn; one more is answered 503.
     #[arg(long, env = "MARIGRAM_QUERY_MAX_WAITING", value_name = "N", default_value_t = 1000)]
     pub query_max_waiting: usize,
+
+    /// Most results that one request to the search API may ask for; 0 lets it ask for any number.
+    #[arg(long, env = "MARIGRAM_SEARCH_LIMIT_MAX", value_name = "N", default_value_t = 10_000)]
+    pub search_limit_max: usize,
 
     /// Requests that read data and take this long are logged; 0 logs none.
     #[arg(long, env = "MARIGRAM_QUERY_LOG_SLOW", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]

@@ -107,6 +107,10 @@ pub struct QuerySettings {
     pub memory_budget_bytes: u64,
     /// Requests that take this long are logged; `None`: none are.
     pub log_slow: Option<Duration>,
+    /// Whether there is the search API.
+    pub search: bool,
+    /// Most results that a search may ask for; 0: any number.
+    pub search_limit_max: usize,
 }
 
 /// Limits of writes.
@@ -141,6 +145,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long `single` keeps samples unless told otherwise, as Prometheus does.
 const SINGLE_RETENTION: Duration = Duration::from_secs(15 * 24 * 3600);
+
+/// The feature that is not one of the language.
+const SEARCH_API: &str = "search-api";
 
 /// A flag whose value does not make sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -284,6 +291,7 @@ impl SettingsError {
 
 impl QuerySettings {
     fn checked(query: QueryArgs) -> Result<Self, SettingsError> {
+        let (features, search) = features(&query.enable_feature)?;
         Ok(QuerySettings {
             timeout: positive("query-timeout", query.query_timeout)?,
             max_concurrency: at_least_one("query-max-concurrency", query.query_max_concurrency)?,
@@ -292,20 +300,26 @@ impl QuerySettings {
             lookback_ms: as_ms(positive("query-lookback-delta", query.query_lookback_delta)?),
             memory_budget_bytes: query.query_memory_budget,
             log_slow: Some(query.query_log_slow).filter(|long| !long.is_zero()),
-            features: features(&query.enable_feature)?,
+            features,
+            search,
+            search_limit_max: query.search_limit_max,
         })
     }
 }
 
-fn features(names: &[String]) -> Result<Features, SettingsError> {
-    let mut features = Features::default();
+/// What of PromQL is on, and whether the search API is.
+fn features(names: &[String]) -> Result<(Features, bool), SettingsError> {
+    let (mut features, mut search) = (Features::default(), false);
     for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
-        if !features.enable(name) {
-            let reason = format!("no feature is called {name:?}; there are {}", Features::NAMES.join(", "));
+        if name == SEARCH_API {
+            search = true;
+        } else if !features.enable(name) {
+            let known = Features::NAMES.join(", ");
+            let reason = format!("no feature is called {name:?}; there are {SEARCH_API}, {known}");
             return Err(SettingsError::new("enable-feature", reason));
         }
     }
-    Ok(features)
+    Ok((features, search))
 }
 
 impl WriteSettings {
@@ -395,6 +409,7 @@ mod tests {
         let settings_of = |names: &str| settings(&["--enable-feature", names]);
         let features = settings_of("promql-experimental-functions,promql-duration-expr").unwrap().query.features;
         assert_eq!(features, Features { experimental_functions: true, ..Features::default() });
+        assert!(settings_of("search-api").unwrap().query.search && !settings(&[]).unwrap().query.search);
         let refused = settings_of("promql-everything").unwrap_err().to_string();
         assert!(refused.contains("enable-feature") && refused.contains("promql-everything"), "{refused}");
     }

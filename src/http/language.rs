@@ -16,6 +16,7 @@ use super::params::invalid;
 use super::request::read_request;
 use super::work;
 use crate::app::App;
+use crate::config::Settings;
 
 /// `/api/v1/format_query`
 pub async fn format_query(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
@@ -55,21 +56,21 @@ async fn of_query(
 /// `/api/v1/features`: what is on, by category.
 pub async fn features(State(app): State<Arc<App>>) -> Response {
     let mut all = by_category(app.settings.query.features);
-    all.insert("api".into(), api(app.settings.admin_api, app.settings.role.takes_writes()));
+    all.insert("api".into(), api(&app.settings));
     answer::fixed(&Value::Object(all).to_string())
 }
 
 /// What the HTTP API can do, by Prometheus' names.
-fn api(admin: bool, takes_writes: bool) -> Value {
+fn api(settings: &Settings) -> Value {
     object!({
-        "admin": admin,
+        "admin": settings.admin_api,
         "label_values_match": true,
         "lifecycle": false,
         "otlp_write_receiver": false,
         "query_stats": false,
         "query_warnings": true,
-        "remote_write_receiver": takes_writes,
-        "search": false,
+        "remote_write_receiver": settings.role.takes_writes(),
+        "search": settings.query.search,
         "time_range_labels": true,
         "time_range_series": true,
     })

@@ -17,6 +17,7 @@ pub mod query;
 pub mod read;
 pub mod request;
 pub mod runtime;
+pub mod search;
 pub mod status;
 pub mod text_format;
 pub mod tsdb;
@@ -86,6 +87,9 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
             .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
             .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
             .route(&path("/api/v1/metadata"), get(meta::metadata))
+            .route(&path("/api/v1/search/metric_names"), get(search::metric_names).post(search::metric_names))
+            .route(&path("/api/v1/search/label_names"), get(search::label_names).post(search::label_names))
+            .route(&path("/api/v1/search/label_values"), get(search::label_values).post(search::label_values))
             .route(&path("/api/v1/query_exemplars"), get(discovery::exemplars).post(discovery::exemplars))
             .route(&path("/api/v1/rules"), get(discovery::rules))
             .route(&path("/api/v1/alerts"), get(discovery::alerts))
