@@ -5,10 +5,9 @@ use std::sync::Arc;
 use marigram_storage::context::Context;
 use marigram_storage::model::histogram::HistogramSample;
 
-use crate::annotations::Remarks;
 use crate::deep;
 use crate::error::QueryError;
-use crate::eval::{self, Exec, Grid, SampleLimit};
+use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, SampleLimit};
 use crate::histogram::size_in_samples;
 use crate::parse::{self, Features, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
@@ -124,7 +123,7 @@ impl Engine {
             Node::Vector(node) => Value::Vector(instant_vector(&exec, node, grid)?),
             Node::Matrix(node) => Value::Matrix(eval::matrix(&exec, node, time_ms)?),
         };
-        Ok(QueryOutput { value, annotations: exec.remarks.into_inner().finish(query) })
+        Ok(QueryOutput { value, annotations: exec.eval.remarks.into_inner().finish(query) })
     }
 
     /// Evaluates a parsed query from `start_ms` to `end_ms`, every `step_ms`; `query` is the text that its spans point into.
@@ -175,7 +174,7 @@ impl Engine {
             Node::String(_) => return Err(not_for_ranges("string")),
             Node::Matrix(_) => return Err(not_for_ranges("range vector")),
         };
-        Ok(QueryOutput { value: Value::Matrix(series), annotations: exec.remarks.into_inner().finish(query) })
+        Ok(QueryOutput { value: Value::Matrix(series), annotations: exec.eval.remarks.into_inner().finish(query) })
     }
 
     fn parsed(&self, query: &str) -> Result<Expr, QueryError> {
@@ -187,17 +186,18 @@ impl Engine {
         BuildOptions { start_ms, end_ms, step_ms, default_subquery_step_ms }
     }
 
-    fn exec<'q>(&self, source: &'q dyn Source, context: &'q Context) -> Exec<'q> {
-        Exec {
-            source,
-            context,
+    fn exec<'q>(&self, source: &'q dyn Source, context: &Context) -> Exec<'q> {
+        let options = EvalOptions {
             lookback_ms: self.options.lookback_ms,
             delayed_name_removal: self.options.features.delayed_name_removal,
             use_start_timestamps: self.options.features.use_start_timestamps,
             type_labels: self.options.features.type_and_unit_labels,
-            limit: SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally())),
-            remarks: Remarks::default().into(),
+        };
+        let limit = SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally()));
+        Exec {
+            source,
             kept: Default::default(),
+            eval: EvalContext::new(context.clone(), options, limit, Arc::clone(context.tally())),
         }
     }
 }
@@ -215,7 +215,7 @@ fn instant_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<
     let mut seen = HashSet::new();
     while let Some(series) = operator.next()? {
         let (labels, column) = (series.final_labels(), series.column);
-        if exec.delayed_name_removal && !seen.insert(labels.id()) {
+        if exec.options.delayed_name_removal && !seen.insert(labels.id()) {
             return Err(QueryError::same_labelset());
         }
         let Some(value) = column.sample(0) else { continue };
@@ -249,7 +249,7 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
         match known.get(&labels).and_then(|&at| out.get_mut(at)) {
             Some(series) => {
                 merge(series, times_ms, values, histograms);
-                if exec.delayed_name_removal && has_duplicates(series) {
+                if exec.options.delayed_name_removal && has_duplicates(series) {
                     return Err(QueryError::same_labelset());
                 }
             }

@@ -1,16 +1,15 @@
 //! What all operators of one query share, and the grid of steps.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 
-use marigram_storage::context::{Context, Reservation};
+use marigram_storage::context::Reservation;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 
-use super::column::Column;
-use super::memory::SampleLimit;
-use crate::annotations::Remarks;
+use super::context::EvalContext;
 use crate::error::QueryError;
 use crate::source::Source;
 
@@ -62,17 +61,17 @@ impl Grid {
 /// Shared by all operators of a query.
 pub(crate) struct Exec<'q> {
     pub(crate) source: &'q dyn Source,
-    pub(crate) context: &'q Context,
-    pub(crate) lookback_ms: i64,
-    /// Whether names that functions take away stay until the end of the query.
-    pub(crate) delayed_name_removal: bool,
-    /// Functions of counters look at start timestamps.
-    pub(crate) use_start_timestamps: bool,
-    /// Whether the label `__type__` says what is a counter, instead of the name.
-    pub(crate) type_labels: bool,
-    pub(crate) limit: SampleLimit,
-    pub(crate) remarks: RefCell<Remarks>,
     pub(crate) kept: RefCell<Kept>,
+    /// Of the query's own thread.
+    pub(crate) eval: EvalContext,
+}
+
+impl Deref for Exec<'_> {
+    type Target = EvalContext;
+
+    fn deref(&self) -> &EvalContext {
+        &self.eval
+    }
 }
 
 /// Memory that a query keeps to its end besides samples: labels of results, of groups, of what is hashed.
@@ -83,11 +82,6 @@ pub(crate) struct Kept {
 }
 
 impl Exec<'_> {
-    /// An empty column over a grid, counted against the sample limit while it lives.
-    pub(crate) fn column(&self, grid: Grid) -> Result<Column, QueryError> {
-        Ok(Column::empty(grid.steps, self.limit.hold(grid.steps)?))
-    }
-
     /// Counts bytes that are kept to the query's end against its memory budget.
     pub(crate) fn keep_bytes(&self, bytes: usize) -> Result<(), QueryError> {
         /// Taken from the budget at a time, so that most calls cost a subtraction.
@@ -110,11 +104,6 @@ impl Exec<'_> {
         self.keep_bytes(labels.as_bytes().len() + OVERHEAD_BYTES)
     }
 
-    /// Ends the query when its deadline has passed or it was cancelled.
-    pub(crate) fn check(&self) -> Result<(), QueryError> {
-        Ok(self.context.check()?)
-    }
-
     /// Opens a select over `(after_ms, until_ms]`.
     pub(crate) fn select(
         &self,
@@ -124,6 +113,6 @@ impl Exec<'_> {
     ) -> Result<(Box<dyn SeriesStream>, TimeRange), QueryError> {
         let range = TimeRange { start_ms: after_ms.saturating_add(1), end_ms: until_ms };
         let request = SelectRequest { matchers, range, drop_labels: &[] };
-        Ok((self.source.select(self.context, request)?, range))
+        Ok((self.source.select(&self.context, request)?, range))
     }
 }

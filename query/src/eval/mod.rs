@@ -11,20 +11,24 @@
 mod aggregate;
 mod binary;
 mod column;
+mod context;
 mod exec;
 pub(crate) mod function;
 mod guard;
 mod info;
 mod invariant;
 pub(crate) mod kahan;
+mod leaf;
 mod memory;
 mod notes;
 mod range;
+mod reader;
 mod scalar;
 mod select;
 mod subquery;
 
 pub(crate) use column::Column;
+pub(crate) use context::{EvalContext, EvalOptions};
 pub(crate) use exec::{Exec, Grid};
 pub(crate) use memory::SampleLimit;
 
@@ -50,8 +54,8 @@ impl SeriesColumn {
     }
 
     /// Takes the metric's name away, now or at the end of the query.
-    pub(crate) fn drop_name(&mut self, exec: &Exec<'_>) {
-        if exec.delayed_name_removal {
+    pub(crate) fn drop_name(&mut self, eval: &EvalContext) {
+        if eval.options.delayed_name_removal {
             self.drops_name = true;
         } else {
             self.labels = without_metadata(&self.labels);

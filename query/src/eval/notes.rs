@@ -1,6 +1,6 @@
 //! What is remarked about histograms, collected while samples are worked on and written down once for each series.
 
-use super::Exec;
+use super::EvalContext;
 use crate::parse::ast::Span;
 use crate::parse::strings::quote;
 
@@ -94,11 +94,11 @@ impl Notes {
     }
 
     /// Writes the notes down. `subject` is what they are about: the metric's name, the aggregation, the operator.
-    pub(crate) fn write(self, exec: &Exec<'_>, subject: &str, span: Span) {
+    pub(crate) fn write(self, eval: &EvalContext, subject: &str, span: Span) {
         if self.0 == 0 {
             return;
         }
-        let mut remarks = exec.remarks.borrow_mut();
+        let mut remarks = eval.remarks.borrow_mut();
         for note in ALL.into_iter().filter(|note| self.0 & (1 << *note as u32) != 0) {
             match note.text(subject) {
                 (true, text) => remarks.warn(text, span),

@@ -15,11 +15,12 @@ use super::column::Steps;
 use super::function::extended;
 use super::function::smoothing::check_factors;
 use super::function::{Check, Window, WindowFunction, start};
+use super::leaf::{Evaluate, Leaf};
 use super::notes::Notes;
+use super::reader::{Samples, SeriesReader};
 use super::scalar::{self, ScalarColumn};
-use super::select::SeriesReader;
 use super::subquery::Subquery;
-use super::{Exec, Grid, Operator, SeriesColumn};
+use super::{EvalContext, Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
 use crate::histogram::size_in_samples;
 use crate::names::without_metadata;
@@ -33,118 +34,41 @@ const SAMPLES_BETWEEN_CHECKS: usize = 1 << 20;
 /// As how many of them a histogram counts.
 const SAMPLES_PER_HISTOGRAM: usize = 64;
 
-/// The raw samples of series after series.
-struct SampleReader<'q> {
-    exec: &'q Exec<'q>,
-    from: From<'q>,
+/// Which samples the steps see.
+#[derive(Clone, Copy)]
+struct Reach {
     window: Moment,
     range_ms: i64,
     /// How far samples before the start and behind the end of the range are seen, too.
     beyond_ms: (i64, i64),
-    times: Vec<i64>,
-    values: Vec<f64>,
-    histograms: Vec<HistogramSample>,
-    /// Start timestamps, where they are wanted.
-    starts: Vec<StartTime>,
-    wants_starts: bool,
-    /// The memory of the histograms.
-    reserved: Option<Reservation>,
-    /// Whether the name of the current series goes at the end.
-    drops_name: bool,
 }
 
-enum From<'q> {
-    Nothing,
-    Store(Box<SeriesReader>),
-    Subquery(Box<Subquery<'q>>),
-}
-
-impl<'q> SampleReader<'q> {
-    /// Opens a range vector for all steps of `grid`.
-    fn open(exec: &'q Exec<'q>, node: &'q MatrixNode, grid: Grid) -> Result<Self, QueryError> {
+impl Reach {
+    fn of(eval: &EvalContext, node: &MatrixNode) -> Self {
         let (window, range_ms) = match node {
             MatrixNode::Select { select, range_ms, .. } => (select.moment, *range_ms),
             MatrixNode::Subquery { window, range_ms, .. } => (*window, *range_ms),
         };
+        let lookback_ms = eval.options.lookback_ms;
         let beyond_ms = match node.boundary() {
             Boundary::Samples => (0, 0),
-            Boundary::Anchored => (exec.lookback_ms, 0),
-            Boundary::Smoothed => (exec.lookback_ms, exec.lookback_ms),
+            Boundary::Anchored => (lookback_ms, 0),
+            Boundary::Smoothed => (lookback_ms, lookback_ms),
         };
-        let after_ms = window.of(grid.start_ms).saturating_sub(range_ms).saturating_sub(beyond_ms.0);
-        let until_ms = window.of(grid.last_ms()).saturating_add(beyond_ms.1);
-        let from = match node {
-            _ if grid.steps == 0 => From::Nothing,
-            MatrixNode::Select { select, .. } => {
-                From::Store(Box::new(SeriesReader::open(exec, select, after_ms, until_ms)?))
-            }
-            MatrixNode::Subquery { inner, step_ms, .. } => {
-                From::Subquery(Box::new(Subquery::open(exec, inner, after_ms, until_ms, *step_ms)?))
-            }
-        };
-        let (times, values, histograms) = Default::default();
-        Ok(SampleReader {
-            exec,
-            from,
-            window,
-            range_ms,
-            beyond_ms,
-            times,
-            values,
-            histograms,
-            starts: Vec::new(),
-            wants_starts: false,
-            reserved: None,
-            drops_name: false,
-        })
+        Reach { window, range_ms, beyond_ms }
     }
 
-    /// Loads the samples of the next series; `None` at the end.
-    fn next(&mut self) -> Result<Option<Labels>, QueryError> {
-        self.times.clear();
-        self.values.clear();
-        self.histograms.clear();
-        self.starts.clear();
-        self.reserved = None;
-        let next = self.load()?;
-        if !self.histograms.is_empty() {
-            // They stay until the next series, and can be much larger than floats.
-            let samples: usize = self.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum();
-            self.reserved = Some(self.exec.context.reserve(16 * samples as u64)?);
-        }
-        Ok(next)
-    }
-
-    fn load(&mut self) -> Result<Option<Labels>, QueryError> {
-        match &mut self.from {
-            From::Nothing => Ok(None),
-            From::Store(reader) => reader.next(self.exec, |series, samples| {
-                let floats = samples.times.iter().zip(samples.values);
-                for (&time_ms, &value) in floats.filter(|(_, value)| !is_stale(**value)) {
-                    self.times.push(time_ms);
-                    self.values.push(value);
-                }
-                let histograms = samples.histograms.iter().filter(|sample| !sample.histogram.is_stale());
-                self.histograms.extend(histograms.cloned());
-                if self.wants_starts {
-                    self.starts.extend_from_slice(samples.starts);
-                }
-                Ok(series.labels.clone())
-            }),
-            From::Subquery(subquery) => {
-                self.exec.check()?;
-                let next = subquery.next(&mut self.times, &mut self.values, &mut self.histograms)?;
-                Ok(next.map(|(labels, drops_name)| {
-                    self.drops_name = drops_name;
-                    labels
-                }))
-            }
-        }
+    /// After which moment, and until which, all steps together see samples.
+    fn of_all_steps_ms(&self, grid: Grid) -> (i64, i64) {
+        let after_ms = self.window.of(grid.start_ms).saturating_sub(self.range_ms).saturating_sub(self.beyond_ms.0);
+        (after_ms, self.window.of(grid.last_ms()).saturating_add(self.beyond_ms.1))
     }
 
     /// Calls `f` with the window of every step that holds a sample.
     fn windows(
         &self,
+        eval: &EvalContext,
+        samples: Samples<'_>,
         grid: Grid,
         mut f: impl FnMut(usize, Window<'_>) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
@@ -158,14 +82,14 @@ impl<'q> SampleReader<'q> {
             let start_ms = end_ms.saturating_sub(self.range_ms);
             let (after_ms, until_ms) =
                 (start_ms.saturating_sub(self.beyond_ms.0), end_ms.saturating_add(self.beyond_ms.1));
-            while self.times.get(to).is_some_and(|&t| t <= until_ms) {
+            while samples.times.get(to).is_some_and(|&t| t <= until_ms) {
                 to += 1;
             }
-            while from < to && self.times.get(from).is_some_and(|&t| t <= after_ms) {
+            while from < to && samples.times.get(from).is_some_and(|&t| t <= after_ms) {
                 from += 1;
             }
-            if !self.histograms.is_empty() {
-                let time_ms = |at: usize| self.histograms.get(at).map(|sample| sample.timestamp_ms);
+            if !samples.histograms.is_empty() {
+                let time_ms = |at: usize| samples.histograms.get(at).map(|sample| sample.timestamp_ms);
                 while time_ms(to_histogram).is_some_and(|t| t <= until_ms) {
                     to_histogram += 1;
                 }
@@ -173,8 +97,10 @@ impl<'q> SampleReader<'q> {
                     from_histogram += 1;
                 }
             }
-            let (Some(times), Some(values)) = (self.times.get(from..to), self.values.get(from..to)) else { continue };
-            let histograms = self.histograms.get(from_histogram..to_histogram).unwrap_or_default();
+            let (Some(times), Some(values)) = (samples.times.get(from..to), samples.values.get(from..to)) else {
+                continue;
+            };
+            let histograms = samples.histograms.get(from_histogram..to_histogram).unwrap_or_default();
             looked_at += times.len() + histograms.len() * SAMPLES_PER_HISTOGRAM;
             read += to - read_to.max(from);
             read_to = to;
@@ -183,25 +109,149 @@ impl<'q> SampleReader<'q> {
                 seen += times.len() + histograms.len() * SAMPLES_PER_HISTOGRAM;
                 if seen > SAMPLES_BETWEEN_CHECKS {
                     seen = 0;
-                    self.exec.check()?;
+                    eval.check_now()?;
                 }
-                let (range_ms, starts, args) = (self.range_ms, &*self.starts, [0.0; 2]);
+                let (range_ms, starts, args) = (self.range_ms, samples.starts, [0.0; 2]);
                 f(step, Window { times, values, histograms, starts, start_ms, end_ms, range_ms, time_ms, args })?;
             }
         }
-        self.exec.context.tally().add(looked_at as u64, read as u64);
+        eval.tally.add(looked_at as u64, read as u64);
         Ok(())
+    }
+}
+
+/// The raw samples of a series, without staleness markers.
+#[derive(Default)]
+struct RawSamples {
+    times: Vec<i64>,
+    values: Vec<f64>,
+    histograms: Vec<HistogramSample>,
+    /// Start timestamps, where they are wanted.
+    starts: Vec<StartTime>,
+    /// The memory of the histograms.
+    reserved: Option<Reservation>,
+}
+
+impl RawSamples {
+    fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
+        self.starts.clear();
+        self.reserved = None;
+    }
+
+    /// Takes over what is no staleness marker.
+    fn take(&mut self, samples: Samples<'_>, wants_starts: bool) {
+        let floats = samples.times.iter().zip(samples.values);
+        for (&time_ms, &value) in floats.filter(|(_, value)| !is_stale(**value)) {
+            self.times.push(time_ms);
+            self.values.push(value);
+        }
+        let histograms = samples.histograms.iter().filter(|sample| !sample.histogram.is_stale());
+        self.histograms.extend(histograms.cloned());
+        if wants_starts {
+            self.starts.extend_from_slice(samples.starts);
+        }
+    }
+
+    /// Counts the histograms, which stay until the next series and can be much larger than floats.
+    fn reserve(&mut self, eval: &EvalContext) -> Result<(), QueryError> {
+        if !self.histograms.is_empty() {
+            let samples: usize = self.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum();
+            self.reserved = Some(eval.context.reserve(16 * samples as u64)?);
+        }
+        Ok(())
+    }
+
+    fn samples(&self) -> Samples<'_> {
+        let RawSamples { times, values, histograms, starts, .. } = self;
+        Samples { times, values, histograms, starts }
+    }
+}
+
+/// The raw samples of series after series.
+struct SampleReader<'q> {
+    exec: &'q Exec<'q>,
+    from: From<'q>,
+    reach: Reach,
+    raw: RawSamples,
+    /// Whether the name of the current series goes at the end.
+    drops_name: bool,
+}
+
+enum From<'q> {
+    Nothing,
+    Store(Box<SeriesReader>),
+    Subquery(Box<Subquery<'q>>),
+}
+
+impl<'q> SampleReader<'q> {
+    /// Opens a range vector for all steps of `grid`.
+    fn open(exec: &'q Exec<'q>, node: &'q MatrixNode, grid: Grid) -> Result<Self, QueryError> {
+        let reach = Reach::of(exec, node);
+        let (after_ms, until_ms) = reach.of_all_steps_ms(grid);
+        let from = match node {
+            _ if grid.steps == 0 => From::Nothing,
+            MatrixNode::Select { select, .. } => {
+                From::Store(Box::new(SeriesReader::open(exec, select, after_ms, until_ms)?))
+            }
+            MatrixNode::Subquery { inner, step_ms, .. } => {
+                From::Subquery(Box::new(Subquery::open(exec, inner, after_ms, until_ms, *step_ms)?))
+            }
+        };
+        Ok(SampleReader { exec, from, reach, raw: RawSamples::default(), drops_name: false })
+    }
+
+    /// Loads the samples of the next series; `None` at the end.
+    fn next(&mut self) -> Result<Option<Labels>, QueryError> {
+        self.raw.clear();
+        let next = self.load()?;
+        self.raw.reserve(self.exec)?;
+        Ok(next)
+    }
+
+    fn load(&mut self) -> Result<Option<Labels>, QueryError> {
+        let raw = &mut self.raw;
+        match &mut self.from {
+            From::Nothing => Ok(None),
+            From::Store(reader) => reader.next(self.exec, |series, samples| {
+                raw.take(samples, false);
+                Ok(series.labels.clone())
+            }),
+            From::Subquery(subquery) => {
+                self.exec.check()?;
+                let next = subquery.next(&mut raw.times, &mut raw.values, &mut raw.histograms)?;
+                Ok(next.map(|(labels, drops_name)| {
+                    self.drops_name = drops_name;
+                    labels
+                }))
+            }
+        }
+    }
+
+    /// Calls `f` with the window of every step that holds a sample.
+    fn windows(
+        &self,
+        grid: Grid,
+        f: impl FnMut(usize, Window<'_>) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        self.reach.windows(self.exec, self.raw.samples(), grid, f)
     }
 }
 
 /// A function of a range vector.
 pub(super) struct RangeFunction<'q> {
-    reader: SampleReader<'q>,
-    function: &'q WindowFunction,
-    args: Vec<ScalarColumn>,
-    grid: Grid,
+    exec: &'q Exec<'q>,
+    input: Input<'q>,
     /// Names go, and with them, perhaps, what kept two series apart; that is an error even where they never meet.
     seen: HashSet<SeriesId>,
+}
+
+enum Input<'q> {
+    /// Raw samples: each series is worked on by itself.
+    Store(Leaf<'q, OverWindows>),
+    Other(SampleReader<'q>, OverWindows),
 }
 
 impl<'q> RangeFunction<'q> {
@@ -213,15 +263,134 @@ impl<'q> RangeFunction<'q> {
         grid: Grid,
     ) -> Result<Self, QueryError> {
         let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<_, _>>()?;
-        let mut reader = SampleReader::open(exec, input, grid)?;
-        reader.wants_starts = function.uses_starts && exec.use_start_timestamps;
-        Ok(RangeFunction { reader, function, args, grid, seen: HashSet::new() })
+        let reach = Reach::of(exec, input);
+        let wants_starts = function.uses_starts && exec.options.use_start_timestamps;
+        let work = OverWindows { function: *function, args, reach, grid, wants_starts };
+        let input = match input {
+            MatrixNode::Select { select, .. } if grid.steps > 0 => {
+                Input::Store(Leaf::open(exec, select, reach.of_all_steps_ms(grid), work)?)
+            }
+            _ => Input::Other(SampleReader::open(exec, input, grid)?, work),
+        };
+        Ok(RangeFunction { exec, input, seen: HashSet::new() })
     }
 
-    fn remark(&self, labels: &Labels) {
-        let exec = self.reader.exec;
+    fn evaluated(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
+        let (reader, work) = match &mut self.input {
+            Input::Store(leaf) => return leaf.next(),
+            Input::Other(reader, work) => (reader, work),
+        };
+        while let Some(labels) = reader.next()? {
+            if let Some(series) = work.column(self.exec, &labels, reader.raw.samples())? {
+                return Ok(Some(SeriesColumn { drops_name: series.drops_name || reader.drops_name, ..series }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Operator for RangeFunction<'_> {
+    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
+        let Some(series) = self.evaluated()? else { return Ok(None) };
+        self.exec.keep_bytes(32)?;
+        if !self.seen.insert(series.labels.id()) && !self.exec.options.delayed_name_removal {
+            return Err(QueryError::same_labelset());
+        }
+        Ok(Some(series))
+    }
+}
+
+/// What a function makes of the windows of a series.
+struct OverWindows {
+    function: WindowFunction,
+    args: Vec<ScalarColumn>,
+    reach: Reach,
+    grid: Grid,
+    wants_starts: bool,
+}
+
+impl Evaluate for OverWindows {
+    type Scratch = RawSamples;
+
+    fn evaluate(
+        &self,
+        eval: &EvalContext,
+        raw: &mut RawSamples,
+        labels: &Labels,
+        samples: Samples<'_>,
+    ) -> Result<Option<SeriesColumn>, QueryError> {
+        let stale = samples.values.iter().any(|value| is_stale(*value))
+            || samples.histograms.iter().any(|sample| sample.histogram.is_stale());
+        if !stale {
+            let starts = if self.wants_starts { samples.starts } else { &[] };
+            return self.column(eval, labels, Samples { starts, ..samples });
+        }
+        raw.clear();
+        raw.take(samples, self.wants_starts);
+        raw.reserve(eval)?;
+        self.column(eval, labels, raw.samples())
+    }
+}
+
+impl OverWindows {
+    /// The function's values at all steps; `None` if it has none.
+    fn column(
+        &self,
+        eval: &EvalContext,
+        labels: &Labels,
+        samples: Samples<'_>,
+    ) -> Result<Option<SeriesColumn>, QueryError> {
+        let mut column = eval.column(self.grid)?;
+        let (function, args) = (&self.function, &self.args);
+        let mut notes = Notes::default();
+        let mut overlaps = 0;
+        self.reach.windows(eval, samples, self.grid, |step, mut window| {
+            for (slot, arg) in window.args.iter_mut().zip(args) {
+                *slot = arg.at(step);
+            }
+            match function.check {
+                Check::Quantile if window.values.is_empty() => {}
+                Check::Quantile => super::function::check_quantile(eval, window.args[0], function.span),
+                Check::Factors => check_factors(window.args)?,
+                Check::Nothing | Check::Counter => {}
+            }
+            if window.histograms.is_empty() && window.starts.is_empty() {
+                if let Some(value) = (function.kernel)(&window) {
+                    column.put(step, value);
+                }
+                return Ok(());
+            }
+            let value = match window.histograms.is_empty() {
+                true => (function.kernel)(&window).map(SampleValue::Float),
+                false => function.of_histograms(&window, &mut notes),
+            };
+            let Some(value) = value else { return Ok(()) };
+            if matches!(function.check, Check::Counter) && start::overlapping(&window) {
+                overlaps += 1;
+            }
+            column.put_sample(step, value)
+        })?;
+        let name = labels.metric_name().unwrap_or("");
+        notes.write(eval, name, function.span);
+        if overlaps > 0 {
+            eval.remarks.borrow_mut().overlapping_starts(name, function.span, overlaps);
+        }
+        if column.present.is_empty() {
+            return Ok(None);
+        }
+        if !column.has_histograms() || !column.float_steps().is_empty() {
+            self.remark(eval, labels);
+        }
+        let mut series = SeriesColumn::new(labels.clone(), column);
+        if !self.function.keeps_name {
+            series.drop_name(eval);
+        }
+        Ok(Some(series))
+    }
+
+    fn remark(&self, eval: &EvalContext, labels: &Labels) {
         let (Check::Counter, Some(name)) = (self.function.check, labels.metric_name()) else { return };
-        let text = if exec.type_labels {
+        let text = if eval.options.type_labels {
             let kind = labels.get("__type__").unwrap_or("");
             if matches!(kind, "counter" | "histogram") {
                 return;
@@ -235,66 +404,7 @@ impl<'q> RangeFunction<'q> {
             let wanted = "name does not end in _total/_sum/_count/_bucket";
             format!("metric might not be a counter, {wanted}: {}", quote(name))
         };
-        exec.remarks.borrow_mut().info(text, self.function.span);
-    }
-}
-
-impl Operator for RangeFunction<'_> {
-    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
-        while let Some(labels) = self.reader.next()? {
-            let exec = self.reader.exec;
-            let mut column = exec.column(self.grid)?;
-            let (function, args) = (self.function, &self.args);
-            let mut notes = Notes::default();
-            let mut overlaps = 0;
-            self.reader.windows(self.grid, |step, mut window| {
-                for (slot, arg) in window.args.iter_mut().zip(args) {
-                    *slot = arg.at(step);
-                }
-                match function.check {
-                    Check::Quantile if window.values.is_empty() => {}
-                    Check::Quantile => super::function::check_quantile(exec, window.args[0], function.span),
-                    Check::Factors => check_factors(window.args)?,
-                    Check::Nothing | Check::Counter => {}
-                }
-                if window.histograms.is_empty() && window.starts.is_empty() {
-                    if let Some(value) = (function.kernel)(&window) {
-                        column.put(step, value);
-                    }
-                    return Ok(());
-                }
-                let value = match window.histograms.is_empty() {
-                    true => (function.kernel)(&window).map(SampleValue::Float),
-                    false => function.of_histograms(&window, &mut notes),
-                };
-                let Some(value) = value else { return Ok(()) };
-                if matches!(function.check, Check::Counter) && start::overlapping(&window) {
-                    overlaps += 1;
-                }
-                column.put_sample(step, value)
-            })?;
-            let name = labels.metric_name().unwrap_or("");
-            notes.write(exec, name, function.span);
-            if overlaps > 0 {
-                exec.remarks.borrow_mut().overlapping_starts(name, function.span, overlaps);
-            }
-            if column.present.is_empty() {
-                continue;
-            }
-            if !column.has_histograms() || !column.float_steps().is_empty() {
-                self.remark(&labels);
-            }
-            let mut series = SeriesColumn { labels, column, drops_name: self.reader.drops_name };
-            if !self.function.keeps_name {
-                series.drop_name(exec);
-            }
-            exec.keep_bytes(32)?;
-            if !self.seen.insert(series.labels.id()) && !exec.delayed_name_removal {
-                return Err(QueryError::same_labelset());
-            }
-            return Ok(Some(series));
-        }
-        Ok(None)
+        eval.remarks.borrow_mut().info(text, self.function.span);
     }
 }
 
@@ -344,7 +454,7 @@ pub(super) fn materialise(exec: &Exec<'_>, node: &MatrixNode, time_ms: i64) -> R
     let mut out = Vec::new();
     while let Some(labels) = reader.next()? {
         if node.boundary() != Boundary::Samples {
-            if !reader.histograms.is_empty() {
+            if !reader.raw.histograms.is_empty() {
                 let word = node.boundary().as_str();
                 return Err(QueryError::execution(format!("{word} modifier is not supported with histograms")));
             }
@@ -353,19 +463,19 @@ pub(super) fn materialise(exec: &Exec<'_>, node: &MatrixNode, time_ms: i64) -> R
                 ends = extended::with_ends(&window, node.boundary());
                 Ok(())
             })?;
-            (reader.times, reader.values) = ends;
+            (reader.raw.times, reader.raw.values) = ends;
         }
-        if reader.times.is_empty() && reader.histograms.is_empty() {
+        if reader.raw.times.is_empty() && reader.raw.histograms.is_empty() {
             continue;
         }
-        let histograms = reader.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum::<usize>();
-        let samples = reader.times.len() + histograms;
+        let histograms = reader.raw.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum::<usize>();
+        let samples = reader.raw.times.len() + histograms;
         exec.limit.hold_more(&mut held, samples)?;
-        exec.context.tally().add(samples as u64, samples as u64);
+        exec.tally.add(samples as u64, samples as u64);
         exec.keep_labels(&labels)?;
         let labels = if reader.drops_name { without_metadata(&labels) } else { labels };
-        let (times_ms, values) = (reader.times.clone(), reader.values.clone());
-        out.push(Series { labels, times_ms, values, histograms: reader.histograms.clone() });
+        let (times_ms, values) = (reader.raw.times.clone(), reader.raw.values.clone());
+        out.push(Series { labels, times_ms, values, histograms: reader.raw.histograms.clone() });
     }
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(out)

@@ -6,20 +6,20 @@
 
 use std::sync::Arc;
 
-use marigram_storage::model::histogram::{Histogram, HistogramSample, ResetHint};
+use marigram_storage::model::histogram::HistogramSample;
+use marigram_storage::model::labels::Labels;
 use marigram_storage::model::sample::is_stale;
 use marigram_storage::model::start::StartTime;
-use marigram_storage::model::time::TimeRange;
-use marigram_storage::select::{SelectedSeries, SeriesBatch, SeriesDecoder, SeriesStream};
 
 use super::column::Column;
-use super::{Exec, Grid, Operator, SeriesColumn};
+use super::leaf::{Evaluate, Leaf};
+use super::reader::Samples;
+use super::{EvalContext, Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
 use crate::eval::function::start::start_of;
 use crate::eval::function::{extended, histogram_extended};
 use crate::eval::notes::{Note, Notes};
-use crate::histogram::{detect_reset, size_in_samples};
-use crate::parse::ast::Boundary;
+use crate::parse::ast::{Boundary, Span};
 use crate::plan::{Moment, Select};
 
 /// What is taken of the selected samples.
@@ -34,89 +34,11 @@ pub(super) enum Yield {
     StartTime,
 }
 
-/// Series after series out of a stream of batches.
-pub(super) struct SeriesReader {
-    stream: Box<dyn SeriesStream>,
-    range: TimeRange,
-    batch: Option<(SeriesBatch, usize)>,
-    decoder: SeriesDecoder,
-    only_statistics: bool,
-}
-
 impl Yield {
     /// What is taken of a sample whose value is not.
     fn of_time(self, time_ms: i64, starts: &[StartTime]) -> f64 {
         let time_ms = if self == Yield::StartTime { start_of(starts, time_ms) } else { time_ms };
         time_ms as f64 / 1000.0
-    }
-}
-
-/// The decoded samples of a series: floats, and histograms at other times; start timestamps of some of them.
-#[derive(Clone, Copy)]
-pub(super) struct Samples<'s> {
-    pub(super) times: &'s [i64],
-    pub(super) values: &'s [f64],
-    pub(super) histograms: &'s [HistogramSample],
-    pub(super) starts: &'s [StartTime],
-}
-
-/// The histograms without their buckets, but with the hints that comparing the buckets gives.
-fn statistics(histograms: &[HistogramSample]) -> Vec<HistogramSample> {
-    let mut before: Option<&Histogram> = None;
-    let mut stripped = Vec::with_capacity(histograms.len());
-    for HistogramSample { timestamp_ms, histogram } in histograms {
-        let mut hint = histogram.hint;
-        if !histogram.is_stale() {
-            if let (ResetHint::Unknown, Some(before)) = (hint, before) {
-                hint = if detect_reset(histogram, before) { ResetHint::Reset } else { ResetHint::NotReset };
-            }
-            before = Some(histogram);
-        }
-        let (schema, count, sum) = (histogram.schema, histogram.count, histogram.sum);
-        let histogram = Arc::new(Histogram { hint, schema, count, sum, ..Histogram::default() });
-        stripped.push(HistogramSample { timestamp_ms: *timestamp_ms, histogram });
-    }
-    stripped
-}
-
-impl SeriesReader {
-    /// Opens a select over `(after_ms, until_ms]`.
-    pub(super) fn open(exec: &Exec<'_>, select: &Select, after_ms: i64, until_ms: i64) -> Result<Self, QueryError> {
-        let (stream, range) = exec.select(&select.matchers, after_ms, until_ms)?;
-        let only_statistics = select.only_statistics;
-        Ok(SeriesReader { stream, range, batch: None, decoder: SeriesDecoder::default(), only_statistics })
-    }
-
-    /// Decodes the next series and hands its samples to `take`; `None` at the end.
-    pub(super) fn next<T>(
-        &mut self,
-        exec: &Exec<'_>,
-        take: impl FnOnce(&SelectedSeries, Samples<'_>) -> Result<T, QueryError>,
-    ) -> Result<Option<T>, QueryError> {
-        exec.check()?;
-        loop {
-            if let Some((batch, next)) = &mut self.batch
-                && let Some(series) = batch.series.get(*next)
-            {
-                *next += 1;
-                let (decoded, starts) = self.decoder.decode_with_starts(&series.chunks, self.range)?;
-                let (times, values, histograms) = decoded;
-                // Decoded, the samples of a long range can take much more memory than the chunks that the batch reserved.
-                let samples = times.len() + histograms.iter().map(|h| size_in_samples(&h.histogram)).sum::<usize>();
-                let _decoded = exec.context.reserve(16 * samples as u64)?;
-                if !self.only_statistics || histograms.is_empty() {
-                    return take(series, Samples { times, values, histograms, starts }).map(Some);
-                }
-                let histograms = &statistics(histograms);
-                return take(series, Samples { times, values, histograms, starts }).map(Some);
-            }
-            // The old batch goes first: its memory counts against the budget of the next.
-            self.batch = None;
-            match self.stream.next_batch()? {
-                Some(batch) => self.batch = Some((batch, 0)),
-                None => return Ok(None),
-            }
-        }
     }
 }
 
@@ -126,53 +48,83 @@ pub(super) struct InstantSelect<'q> {
     select: &'q Select,
     grid: Grid,
     take: Yield,
-    reader: Option<SeriesReader>,
+    leaf: Option<Leaf<'q, OverGrid>>,
 }
 
 impl<'q> InstantSelect<'q> {
     pub(super) fn new(exec: &'q Exec<'q>, select: &'q Select, grid: Grid, take: Yield) -> Self {
-        InstantSelect { exec, select, grid, take, reader: None }
+        InstantSelect { exec, select, grid, take, leaf: None }
+    }
+
+    fn open(&self) -> Result<Leaf<'q, OverGrid>, QueryError> {
+        let (exec, select, grid, moment) = (self.exec, self.select, self.grid, self.select.moment);
+        let lookback_ms = exec.options.lookback_ms;
+        let smoothed = select.boundary == Boundary::Smoothed;
+        let after_ms = moment.of(grid.start_ms).saturating_sub(lookback_ms);
+        let until_ms = moment.of(grid.last_ms()).saturating_add(if smoothed { lookback_ms } else { 0 });
+        let work = OverGrid { grid, moment, smoothed, take: self.take, span: select.span };
+        Leaf::open(exec, select, (after_ms, until_ms), work)
     }
 }
 
 impl Operator for InstantSelect<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
-        let (exec, grid, moment) = (self.exec, self.grid, self.select.moment);
-        if grid.steps == 0 || self.take == Yield::StartTime && !exec.use_start_timestamps {
+        if self.grid.steps == 0 || self.take == Yield::StartTime && !self.exec.options.use_start_timestamps {
             return Ok(None);
         }
-        if self.reader.is_none() {
-            let after_ms = moment.of(grid.start_ms).saturating_sub(exec.lookback_ms);
-            let beyond_ms = if self.select.boundary == Boundary::Smoothed { exec.lookback_ms } else { 0 };
-            let until_ms = moment.of(grid.last_ms()).saturating_add(beyond_ms);
-            self.reader = Some(SeriesReader::open(exec, self.select, after_ms, until_ms)?);
+        let leaf = match &mut self.leaf {
+            Some(leaf) => leaf,
+            None => {
+                let leaf = self.open()?;
+                self.leaf.insert(leaf)
+            }
+        };
+        leaf.next()
+    }
+}
+
+/// Lays the samples of a series over the grid.
+struct OverGrid {
+    grid: Grid,
+    moment: Moment,
+    smoothed: bool,
+    take: Yield,
+    /// Where the selector stands.
+    span: Span,
+}
+
+impl Evaluate for OverGrid {
+    type Scratch = ();
+
+    fn evaluate(
+        &self,
+        eval: &EvalContext,
+        (): &mut (),
+        labels: &Labels,
+        samples: Samples<'_>,
+    ) -> Result<Option<SeriesColumn>, QueryError> {
+        let &OverGrid { grid, moment, smoothed, take, span } = self;
+        let lookback_ms = eval.options.lookback_ms;
+        let mut column = eval.column(grid)?;
+        if smoothed && take == Yield::Value && !samples.histograms.is_empty() {
+            let mut notes = Notes::default();
+            smooth_histograms(samples, grid, moment, lookback_ms, &mut column, &mut notes)?;
+            notes.write(eval, labels.metric_name().unwrap_or(""), span);
+        } else if smoothed && take == Yield::Value {
+            smooth((samples.times, samples.values), grid, moment, lookback_ms, &mut column);
+        } else {
+            newest_in_lookback(samples, grid, moment, lookback_ms, take, &mut column)?;
         }
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        let (take, smoothed) = (self.take, self.select.boundary == Boundary::Smoothed);
-        while let Some(found) = reader.next(exec, |series, samples| {
-            let mut column = exec.column(grid)?;
-            if smoothed && take == Yield::Value && !samples.histograms.is_empty() {
-                let mut notes = Notes::default();
-                smooth_histograms(samples, grid, moment, exec.lookback_ms, &mut column, &mut notes)?;
-                notes.write(exec, series.labels.metric_name().unwrap_or(""), self.select.span);
-            } else if smoothed && take == Yield::Value {
-                smooth((samples.times, samples.values), grid, moment, exec.lookback_ms, &mut column);
-            } else {
-                newest_in_lookback(samples, grid, moment, exec.lookback_ms, take, &mut column)?;
-            }
-            let found = column.present.count() as u64;
-            exec.context.tally().add(found, found);
-            let mut series = SeriesColumn::new(series.labels.clone(), column);
-            if matches!(take, Yield::SampleTime | Yield::StartTime) {
-                series.drop_name(exec);
-            }
-            Ok(series)
-        })? {
-            if !found.column.present.is_empty() {
-                return Ok(Some(found));
-            }
+        let found = column.present.count() as u64;
+        eval.tally.add(found, found);
+        if found == 0 {
+            return Ok(None);
         }
-        Ok(None)
+        let mut series = SeriesColumn::new(labels.clone(), column);
+        if matches!(take, Yield::SampleTime | Yield::StartTime) {
+            series.drop_name(eval);
+        }
+        Ok(Some(series))
     }
 }
 

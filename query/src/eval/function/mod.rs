@@ -29,7 +29,7 @@ pub(crate) use time::DatePart;
 use marigram_storage::model::histogram::HistogramSample;
 use marigram_storage::model::start::StartTime;
 
-use crate::eval::Exec;
+use crate::eval::EvalContext;
 use crate::eval::notes::{Note, Notes};
 use crate::number;
 use crate::parse::ast::Span;
@@ -106,9 +106,9 @@ pub(crate) enum Check {
 }
 
 /// Warns of a quantile that is none.
-pub(crate) fn check_quantile(exec: &Exec<'_>, quantile: f64, span: Span) {
+pub(crate) fn check_quantile(eval: &EvalContext, quantile: f64, span: Span) {
     if !(0.0..=1.0).contains(&quantile) {
         let text = format!("quantile value should be between 0 and 1, got {}", number::go_g(quantile));
-        exec.remarks.borrow_mut().warn(text, span);
+        eval.remarks.borrow_mut().warn(text, span);
     }
 }

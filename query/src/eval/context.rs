@@ -1,0 +1,64 @@
+//! What evaluating series needs of the query: one for each thread that does it, so that threads share no lock.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use marigram_storage::context::{Context, Tally};
+
+use super::Grid;
+use super::column::Column;
+use super::memory::SampleLimit;
+use crate::annotations::Remarks;
+use crate::error::QueryError;
+
+/// So many calls of [`EvalContext::check`] cost one look at the clock.
+const CHECKS_PER_LOOK: u32 = 16;
+
+/// How a query is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EvalOptions {
+    pub(crate) lookback_ms: i64,
+    /// Whether names that functions take away stay until the end of the query.
+    pub(crate) delayed_name_removal: bool,
+    /// Functions of counters look at start timestamps.
+    pub(crate) use_start_timestamps: bool,
+    /// Whether the label `__type__` says what is a counter, instead of the name.
+    pub(crate) type_labels: bool,
+}
+
+/// What evaluating series needs of the query.
+#[derive(Debug)]
+pub(crate) struct EvalContext {
+    pub(crate) context: Context,
+    pub(crate) options: EvalOptions,
+    pub(crate) limit: SampleLimit,
+    /// Where samples are counted that were looked at.
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) remarks: RefCell<Remarks>,
+    checks: Cell<u32>,
+}
+
+impl EvalContext {
+    /// One without remarks yet.
+    pub(crate) fn new(context: Context, options: EvalOptions, limit: SampleLimit, tally: Arc<Tally>) -> Self {
+        EvalContext { context, options, limit, tally, remarks: RefCell::default(), checks: Cell::new(0) }
+    }
+
+    /// An empty column over a grid, counted against the sample limit while it lives.
+    pub(crate) fn column(&self, grid: Grid) -> Result<Column, QueryError> {
+        Ok(Column::empty(grid.steps, self.limit.hold(grid.steps)?))
+    }
+
+    /// Ends the query when its deadline has passed or it was cancelled. To be called for every series: only the first call, and
+    /// then one of [`CHECKS_PER_LOOK`], looks.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        let checks = self.checks.get();
+        self.checks.set(checks.wrapping_add(1));
+        if checks.is_multiple_of(CHECKS_PER_LOOK) { self.check_now() } else { Ok(()) }
+    }
+
+    /// The same, after work that took long.
+    pub(crate) fn check_now(&self) -> Result<(), QueryError> {
+        Ok(self.context.check()?)
+    }
+}
