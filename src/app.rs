@@ -3,7 +3,7 @@
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
-use marigram_query::{Engine, EngineOptions};
+use marigram_query::{Engine, EngineOptions, Parallelism};
 use marigram_storage::db::Db;
 use marigram_storage::env::Env;
 use marigram_storage::write::ArenaPool;
@@ -100,6 +100,7 @@ impl App {
             lookback_ms: self.settings.query.lookback_ms,
             max_samples: self.settings.query.max_samples,
             features: self.settings.query.features,
+            parallelism: Parallelism { workers: self.settings.query.max_workers, ..Parallelism::default() },
             ..EngineOptions::default()
         })
     }

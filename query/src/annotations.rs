@@ -87,6 +87,26 @@ impl Remarks {
         }
     }
 
+    /// Whether nothing was remarked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.warnings.is_empty()
+            && self.infos.is_empty()
+            && self.not_monotonic.is_empty()
+            && self.overlapping_starts.is_empty()
+    }
+
+    /// Adds remarks that came up later.
+    pub(crate) fn absorb(&mut self, later: Remarks) {
+        later.warnings.into_iter().for_each(|(text, span)| self.warn(text, span));
+        later.infos.into_iter().for_each(|(text, span)| self.info(text, span));
+        later.not_monotonic.into_iter().for_each(|new| self.not_monotonic(new));
+        for OverlappingStarts { metric, span, windows } in later.overlapping_starts {
+            self.overlapping_starts(&metric, span, windows);
+        }
+        self.dropped.0 += later.dropped.0;
+        self.dropped.1 += later.dropped.1;
+    }
+
     /// The finished list, with positions in `query`.
     pub(crate) fn finish(self, query: &str) -> Annotations {
         let text =

@@ -13,6 +13,7 @@ use crate::parse::{self, Features, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
 use crate::source::Source;
 use crate::value::{QueryOutput, Series, Value, VectorSample};
+use crate::workers::{Parallel, Parallelism, Workers};
 use hashbrown::{HashMap, HashSet};
 use marigram_storage::model::labels::Labels;
 
@@ -27,9 +28,11 @@ pub struct EngineOptions {
     pub max_samples: usize,
     /// Experimental parts of the language.
     pub features: Features,
+    /// How far a query spreads over threads.
+    pub parallelism: Parallelism,
 }
 
-/// Prometheus' defaults.
+/// Prometheus' defaults; a query stays on its thread.
 impl Default for EngineOptions {
     fn default() -> Self {
         EngineOptions {
@@ -37,27 +40,37 @@ impl Default for EngineOptions {
             default_subquery_step_ms: 60_000,
             max_samples: 50_000_000,
             features: Features::default(),
+            parallelism: Parallelism::default(),
         }
     }
 }
 
-/// Evaluates queries. Holds no state between them, so one serves all threads.
-#[derive(Clone, Copy, Debug)]
+/// Evaluates queries. Holds no state between them, so one serves all threads; clones share the threads that help queries.
+#[derive(Clone, Debug)]
 pub struct Engine {
     options: EngineOptions,
+    workers: Option<Arc<Workers>>,
 }
 
 impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
-        Engine { options }
+        let Parallelism { workers, .. } = options.parallelism;
+        let workers = (workers > 1).then(|| Arc::new(Workers::new(options.parallelism.pool_threads())));
+        Engine { options, workers }
+    }
+
+    /// How many threads that help have been started.
+    #[cfg(test)]
+    pub(crate) fn threads_started(&self) -> usize {
+        self.workers.as_ref().map_or(0, |workers| workers.started())
     }
 
     /// The same with another lookback, ms; one that is not positive changes nothing.
     #[must_use]
-    pub fn with_lookback(self, lookback_ms: i64) -> Self {
+    pub fn with_lookback(&self, lookback_ms: i64) -> Self {
         let lookback_ms = if lookback_ms > 0 { lookback_ms } else { self.options.lookback_ms };
-        Engine { options: EngineOptions { lookback_ms, ..self.options } }
+        Engine { options: EngineOptions { lookback_ms, ..self.options }, workers: self.workers.clone() }
     }
 
     /// Evaluates a query at one time.
@@ -186,7 +199,7 @@ impl Engine {
         BuildOptions { start_ms, end_ms, step_ms, default_subquery_step_ms }
     }
 
-    fn exec<'q>(&self, source: &'q dyn Source, context: &Context) -> Exec<'q> {
+    pub(crate) fn exec<'q>(&'q self, source: &'q dyn Source, context: &Context) -> Exec<'q> {
         let options = EvalOptions {
             lookback_ms: self.options.lookback_ms,
             delayed_name_removal: self.options.features.delayed_name_removal,
@@ -197,6 +210,7 @@ impl Engine {
         Exec {
             source,
             kept: Default::default(),
+            parallel: self.workers.as_deref().map(|pool| Parallel { options: self.options.parallelism, pool }),
             eval: EvalContext::new(context.clone(), options, limit, Arc::clone(context.tally())),
         }
     }

@@ -18,6 +18,8 @@ pub mod json;
 pub mod merge;
 mod names;
 pub mod number;
+#[cfg(test)]
+mod parallel_test;
 pub mod parse;
 mod plan;
 #[cfg(test)]
@@ -27,9 +29,11 @@ pub mod source;
 mod testing;
 mod text;
 pub mod value;
+mod workers;
 
 pub use annotations::Annotations;
 pub use engine::{Engine, EngineOptions};
 pub use error::{QueryError, QueryErrorKind};
 pub use parse::Features;
 pub use value::{QueryOutput, SampleValue, Series, Value, VectorSample};
+pub use workers::Parallelism;

@@ -68,7 +68,7 @@ fn scalar() -> impl Strategy<Value = String> {
         .prop_map(str::to_owned)
 }
 
-fn vector() -> impl Strategy<Value = String> {
+pub(crate) fn vector() -> impl Strategy<Value = String> {
     selector().boxed().prop_recursive(4, 24, 2, |inner| {
         let grouping = prop_oneof![Just(""), Just(" by (job)"), Just(" without (le)"), Just(" by (__name__, le)")];
         let folds = prop_oneof![

@@ -24,7 +24,7 @@ use crate::{Engine, EngineOptions, Features};
 const SMALL: usize = 3;
 
 /// Series in memory.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Memory {
     series: Vec<(Labels, Vec<(i64, f64)>)>,
     /// Of series that may be among `series`, too.
@@ -129,7 +129,12 @@ fn engine() -> Engine {
 
 /// A context without a deadline.
 pub(crate) fn context() -> Context {
-    Context::new(TenantId::default(), Arc::new(ManualClock::default()), None, 1 << 30)
+    context_of(1 << 30)
+}
+
+/// One with so much memory.
+pub(crate) fn context_of(budget_bytes: u64) -> Context {
+    Context::new(TenantId::default(), Arc::new(ManualClock::default()), None, budget_bytes)
 }
 
 struct Batches(std::vec::IntoIter<SeriesBatch>);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use marigram_query::Features;
+use marigram_query::{Features, Parallelism};
 use marigram_storage::db::DbOptions;
 use marigram_storage::model::labels::METRIC_NAME;
 
@@ -105,6 +105,8 @@ pub struct QuerySettings {
     pub features: Features,
     /// Bytes of fetched data per query.
     pub memory_budget_bytes: u64,
+    /// Threads that evaluate one query at once.
+    pub max_workers: usize,
     /// Requests that take this long are logged; `None`: none are.
     pub log_slow: Option<Duration>,
     /// Whether there is the search API.
@@ -299,6 +301,10 @@ impl QuerySettings {
             max_samples: at_least_one("query-max-samples", query.query_max_samples)?,
             lookback_ms: as_ms(positive("query-lookback-delta", query.query_lookback_delta)?),
             memory_budget_bytes: query.query_memory_budget,
+            max_workers: match query.query_max_workers {
+                0 => Parallelism::processors(),
+                workers => workers,
+            },
             log_slow: Some(query.query_log_slow).filter(|long| !long.is_zero()),
             features,
             search,

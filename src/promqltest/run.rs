@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use marigram_query::{Engine, EngineOptions, QueryOutput, Value};
+use marigram_query::{Engine, EngineOptions, Parallelism, QueryOutput, Value};
 
 use super::Placement;
 use super::at_time::nail;
@@ -27,6 +27,7 @@ pub(super) fn engine() -> Engine {
         max_samples: 10_000,
         // The scripts expect remarks that go by names.
         features: marigram_query::Features { type_and_unit_labels: false, ..marigram_query::Features::ALL },
+        parallelism: Parallelism::default(),
     })
 }
 

@@ -17,11 +17,25 @@ pub struct Context {
     tenant: TenantId,
     clock: Arc<dyn Clock>,
     deadline: Option<Duration>,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Arc<CancelFlag>,
     budget: Arc<Budget>,
     partial: bool,
     warnings: Arc<Mutex<BTreeSet<String>>>,
     tally: Arc<Tally>,
+}
+
+/// Set once work is to stop.
+#[derive(Debug, Default)]
+struct CancelFlag {
+    set: AtomicBool,
+    /// That of the work which this is a part of.
+    whole: Option<Arc<CancelFlag>>,
+}
+
+impl CancelFlag {
+    fn is_set(&self) -> bool {
+        self.set.load(Ordering::Relaxed) || self.whole.as_ref().is_some_and(|whole| whole.is_set())
+    }
 }
 
 /// What a query has read and holds, for whoever watches it.
@@ -54,7 +68,7 @@ impl Context {
             tenant,
             clock,
             deadline,
-            cancelled: Arc::new(AtomicBool::new(false)),
+            cancelled: Arc::default(),
             budget,
             partial: false,
             warnings: Arc::default(),
@@ -66,6 +80,13 @@ impl Context {
     #[must_use]
     pub fn allow_partial(self) -> Self {
         Context { partial: true, ..self }
+    }
+
+    /// A context for a part of the work: it can be cancelled alone, and is cancelled with the whole. All else is shared.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let whole = Some(Arc::clone(&self.cancelled));
+        Context { cancelled: Arc::new(CancelFlag { set: AtomicBool::new(false), whole }), ..self.clone() }
     }
 
     /// An answer that would be short for this reason: a warning where that is allowed.
@@ -113,7 +134,7 @@ impl Context {
 
     /// Asks all work under this context to stop at its next check.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.set.store(true, Ordering::Relaxed);
     }
 
     /// To be called at least once per series or batch.
@@ -121,7 +142,7 @@ impl Context {
     /// # Errors
     /// [`Error::Cancelled`] or [`Error::Timeout`].
     pub fn check(&self) -> Result<()> {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if self.cancelled.is_set() {
             return Err(Error::Cancelled);
         }
         match self.deadline {
@@ -180,5 +201,30 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::ManualClock;
+
+    #[test]
+    fn a_part_ends_alone_or_with_the_whole() {
+        let whole = Context::new(TenantId::default(), Arc::new(ManualClock::default()), None, 100);
+        let (first, second) = (whole.part(), whole.part());
+        first.cancel();
+        assert!(matches!(first.check(), Err(Error::Cancelled)));
+        assert!(whole.check().is_ok() && second.check().is_ok());
+        assert!(first.part().check().is_err(), "a part of what was cancelled");
+        whole.cancel();
+        assert!(matches!(second.check(), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn parts_share_the_budget() {
+        let whole = Context::new(TenantId::default(), Arc::new(ManualClock::default()), None, 100);
+        let _held = whole.part().reserve(60).unwrap();
+        assert!(whole.reserve(60).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use marigram_storage::model::histogram::Histogram;
 
-use super::memory::Held;
+use super::memory::{Held, SampleLimit};
 use crate::error::QueryError;
 use crate::histogram::size_in_samples;
 use crate::value::SampleValue;
@@ -145,6 +145,14 @@ impl Column {
     /// A column without samples.
     pub(crate) fn empty(steps: usize, held: Held) -> Self {
         Column { values: vec![0.0; steps], present: Steps::none(steps), histograms: None, held }
+    }
+
+    /// Counts the samples that it holds against this limit from now on.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(crate) fn count_against(&mut self, limit: &SampleLimit) -> Result<(), QueryError> {
+        self.held.move_to(limit)
     }
 
     /// Puts a sample at `step`.

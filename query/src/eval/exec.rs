@@ -12,6 +12,7 @@ use marigram_storage::select::{SelectRequest, SeriesStream};
 use super::context::EvalContext;
 use crate::error::QueryError;
 use crate::source::Source;
+use crate::workers::Parallel;
 
 /// Evaluation times: `start_ms`, and every `step_ms` after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ impl Grid {
 pub(crate) struct Exec<'q> {
     pub(crate) source: &'q dyn Source,
     pub(crate) kept: RefCell<Kept>,
+    /// Other threads, if it may use them.
+    pub(crate) parallel: Option<Parallel<'q>>,
     /// Of the query's own thread.
     pub(crate) eval: EvalContext,
 }

@@ -32,6 +32,11 @@ impl SampleLimit {
         SampleLimit { tally, max }
     }
 
+    /// How many samples it may hold.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
     /// Counts `samples` until the share is dropped.
     pub(crate) fn hold(&self, samples: usize) -> Result<Held, QueryError> {
         let mut held = Held { limit: self.clone(), samples: 0 };
@@ -57,6 +62,12 @@ impl Held {
             return Err(QueryError::too_many_samples());
         }
         tally.samples_peak.fetch_max(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts the samples of this share against another limit instead.
+    pub(crate) fn move_to(&mut self, limit: &SampleLimit) -> Result<(), QueryError> {
+        *self = limit.hold(self.samples)?;
         Ok(())
     }
 

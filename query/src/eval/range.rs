@@ -312,6 +312,12 @@ struct OverWindows {
 impl Evaluate for OverWindows {
     type Scratch = RawSamples;
 
+    const STEP_COST: u64 = 12;
+
+    fn steps(&self) -> usize {
+        self.grid.steps
+    }
+
     fn evaluate(
         &self,
         eval: &EvalContext,

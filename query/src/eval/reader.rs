@@ -42,6 +42,12 @@ impl SampleDecoder {
         SampleDecoder { decoder: SeriesDecoder::default(), range, only_statistics, small: None }
     }
 
+    /// Another one for the same select.
+    pub(super) fn again(&self) -> Self {
+        let &SampleDecoder { range, only_statistics, .. } = self;
+        SampleDecoder { decoder: SeriesDecoder::default(), range, only_statistics, small: None }
+    }
+
     /// Decodes a series and hands its samples to `take`.
     pub(super) fn decode<T>(
         &mut self,

@@ -96,6 +96,12 @@ struct OverGrid {
 impl Evaluate for OverGrid {
     type Scratch = ();
 
+    const STEP_COST: u64 = 2;
+
+    fn steps(&self) -> usize {
+        self.grid.steps
+    }
+
     fn evaluate(
         &self,
         eval: &EvalContext,

@@ -1,18 +1,37 @@
 //! The leaves of a query: series out of a select, each evaluated by itself, in the order in which they come.
+//!
+//! 1. A batch that costs little is evaluated series by series, as they are asked for.
+//! 2. With the first batch that costs more than calling others does, and while the query may use more threads, the series go to a
+//!    [`Team`].
 
-use marigram_storage::context::Reservation;
+mod portion;
+mod team;
+
+#[cfg(test)]
+mod leaf_test;
+
+use std::sync::Arc;
+
 use marigram_storage::model::labels::Labels;
-use marigram_storage::select::{SelectedSeries, SeriesStream};
+use marigram_storage::select::{SeriesBatch, SeriesStream};
 
 use super::reader::{SampleDecoder, Samples};
 use super::{EvalContext, Exec, SeriesColumn};
 use crate::error::QueryError;
 use crate::plan::Select;
+use portion::{Turn, cost};
+use team::{Step, Team};
 
-/// What a leaf makes of one series; nothing that it does depends on other series.
-pub(super) trait Evaluate {
+/// What a leaf makes of one series; nothing that it does depends on other series, so that any thread may do it.
+pub(super) trait Evaluate: Send + Sync + 'static {
     /// Memory that is used again for the next series.
-    type Scratch: Default;
+    type Scratch: Default + Send;
+
+    /// About how long a step takes, ns.
+    const STEP_COST: u64;
+
+    /// How many steps there are.
+    fn steps(&self) -> usize;
 
     /// The series over the grid; `None` where it has no sample there.
     fn evaluate(
@@ -28,12 +47,13 @@ pub(super) trait Evaluate {
 pub(super) struct Leaf<'q, E: Evaluate> {
     exec: &'q Exec<'q>,
     stream: Box<dyn SeriesStream>,
-    work: E,
+    /// How the stream ended, once it has; an error is told after the series before it.
+    end: Option<Result<(), QueryError>>,
+    work: Arc<E>,
     decoder: SampleDecoder,
     scratch: E::Scratch,
-    series: std::vec::IntoIter<SelectedSeries>,
-    /// Of the batch that the series are of.
-    reservation: Option<Reservation>,
+    turn: Turn,
+    team: Option<Team<'q, E>>,
 }
 
 impl<'q, E: Evaluate> Leaf<'q, E> {
@@ -45,8 +65,16 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
         work: E,
     ) -> Result<Self, QueryError> {
         let (stream, range) = exec.select(&select.matchers, after_ms, until_ms)?;
-        let (decoder, scratch) = (SampleDecoder::new(select, range), E::Scratch::default());
-        Ok(Leaf { exec, stream, work, decoder, scratch, series: Vec::new().into_iter(), reservation: None })
+        Ok(Leaf {
+            exec,
+            stream,
+            end: None,
+            work: Arc::new(work),
+            decoder: SampleDecoder::new(select, range),
+            scratch: E::Scratch::default(),
+            turn: Turn::default(),
+            team: None,
+        })
     }
 
     /// The next series that has samples; `None` at the end.
@@ -54,20 +82,68 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
         let eval = &self.exec.eval;
         eval.check()?;
         loop {
-            for series in self.series.by_ref() {
+            if let Some(series) = self.turn.next(eval, self.work.steps())? {
+                return Ok(Some(series));
+            }
+            for series in self.turn.series.by_ref() {
                 let (work, scratch) = (&self.work, &mut self.scratch);
-                let found = self
-                    .decoder
-                    .decode(eval, &series, |samples| work.evaluate(eval, scratch, &series.labels, samples))?;
+                let labels = &series.labels;
+                let found =
+                    self.decoder.decode(eval, &series, |samples| work.evaluate(eval, scratch, labels, samples))?;
                 if found.is_some() {
                     return Ok(found);
                 }
                 eval.check()?;
             }
-            // The old batch goes first: its memory counts against the budget of the next.
-            self.reservation = None;
-            let Some(batch) = self.stream.next_batch()? else { return Ok(None) };
-            (self.series, self.reservation) = (batch.series.into_iter(), Some(batch.reservation));
+            match self.next_turn()? {
+                Some(turn) => self.turn = turn,
+                None => return Ok(None),
+            }
+            self.turn.count(eval);
         }
+    }
+
+    fn next_turn(&mut self) -> Result<Option<Turn>, QueryError> {
+        // The old one goes first: its memory counts against the budget of the next.
+        self.turn = Turn::default();
+        loop {
+            while self.end.is_none() && self.team.as_ref().is_none_or(|team| team.is_idle() || team.wants_more()) {
+                match self.stream.next_batch() {
+                    Ok(Some(batch)) => match self.team_for(&batch) {
+                        Some(team) => team.add(batch),
+                        None => return Ok(Some(Turn::of_batch(batch))),
+                    },
+                    Ok(None) => self.end = Some(Ok(())),
+                    Err(error) => self.end = Some(Err(error.into())),
+                }
+            }
+            match self.team.as_ref().map_or(Step::Idle, Team::step) {
+                Step::Turn(turn) => return Ok(Some(turn)),
+                Step::Helped => {}
+                Step::Idle => {
+                    // After an error the stream is over.
+                    return self.end.replace(Ok(())).unwrap_or(Ok(())).map(|()| None);
+                }
+            }
+        }
+    }
+
+    /// The team that evaluates a batch, if one does.
+    fn team_for(&mut self, batch: &SeriesBatch) -> Option<&Team<'q, E>> {
+        let parallel = self.exec.parallel?;
+        if self.team.as_ref().is_none_or(Team::is_idle) {
+            let mut costs = 0;
+            let is_small = !batch.series.iter().any(|series| {
+                costs += cost(&*self.work, series);
+                costs >= parallel.options.cost_min
+            });
+            if is_small {
+                return None;
+            }
+        }
+        if self.team.is_none() {
+            self.team = Team::new(parallel, &self.exec.eval, &self.work, &self.decoder);
+        }
+        self.team.as_ref()
     }
 }

@@ -1,0 +1,156 @@
+//! Portions of a batch, and what becomes of them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::vec::IntoIter;
+
+use marigram_storage::context::{Context, Reservation, Tally};
+use marigram_storage::select::{SelectedSeries, SeriesBatch};
+
+use super::Evaluate;
+use crate::annotations::Remarks;
+use crate::error::QueryError;
+use crate::eval::memory::SampleLimit;
+use crate::eval::reader::SampleDecoder;
+use crate::eval::{EvalContext, EvalOptions, SeriesColumn};
+
+/// Series with the memory that they hold out of the query's budget.
+pub(super) struct Portion {
+    series: IntoIter<SelectedSeries>,
+    reservation: Reservation,
+}
+
+/// What comes next: series that were evaluated ahead, and behind them such that are not evaluated yet.
+#[derive(Default)]
+pub(super) struct Turn {
+    evaluated: IntoIter<Evaluated>,
+    /// What the first looked at.
+    tally: Arc<Tally>,
+    pub(super) series: IntoIter<SelectedSeries>,
+    _reservation: Option<Reservation>,
+}
+
+/// A series that was evaluated ahead: what it is over the grid, if anything, and what is remarked.
+struct Evaluated {
+    series: Option<SeriesColumn>,
+    remarks: Option<Box<Remarks>>,
+}
+
+/// What a thread needs to evaluate series.
+pub(super) struct Desk<E: Evaluate> {
+    eval: EvalContext,
+    decoder: SampleDecoder,
+    scratch: E::Scratch,
+}
+
+/// About how long evaluating a series takes, ns.
+pub(super) fn cost<E: Evaluate>(work: &E, series: &SelectedSeries) -> u64 {
+    const SERIES_COST: u64 = 300;
+    // Of a sample about five, most of them for decoding it out of two bytes.
+    let bytes = series.held_bytes() as u64;
+    SERIES_COST + 2 * bytes + E::STEP_COST * work.steps() as u64
+}
+
+/// A batch cut into portions that cost about `cost_max` each, and of no more than `series_max` series.
+pub(super) fn cut<E: Evaluate>(work: &E, batch: SeriesBatch, cost_max: u64, series_max: usize) -> Vec<Portion> {
+    let SeriesBatch { series, mut reservation } = batch;
+    let mut portions = Vec::new();
+    let mut series = series.into_iter();
+    while !series.as_slice().is_empty() {
+        let (mut count, mut costs, mut bytes) = (0, 0, 0);
+        for next in series.as_slice().iter().take(series_max.max(1)) {
+            count += 1;
+            costs += cost(work, next);
+            bytes += next.held_bytes() as u64;
+            if costs >= cost_max {
+                break;
+            }
+        }
+        let part: Vec<SelectedSeries> = series.by_ref().take(count).collect();
+        portions.push(Portion { series: part.into_iter(), reservation: reservation.split(bytes) });
+    }
+    if let Some(last) = portions.last_mut() {
+        last.reservation.absorb(reservation);
+    }
+    portions
+}
+
+impl<E: Evaluate> Desk<E> {
+    /// A place to work at, for series of the same select as `decoder`'s.
+    pub(super) fn new(context: &Context, options: EvalOptions, decoder: &SampleDecoder) -> Self {
+        let eval = EvalContext::new(context.clone(), options, SampleLimit::counted(0, Arc::default()), Arc::default());
+        Desk { eval, decoder: decoder.again(), scratch: E::Scratch::default() }
+    }
+
+    /// Evaluates a portion, as long as what it makes holds no more than `samples_max` samples.
+    ///
+    /// A series at which anything goes wrong is left, and those behind it: it is evaluated again when it is its turn, on the query's own
+    /// thread. So errors come when they would have come without other threads, a panic panics where it is seen, and what has no room ahead
+    /// has it then. Whether the desk is still good.
+    pub(super) fn evaluate(&mut self, work: &E, portion: Portion, samples_max: usize) -> (Turn, bool) {
+        let tally: Arc<Tally> = Arc::default();
+        self.eval.limit = SampleLimit::counted(samples_max, Arc::clone(&tally));
+        self.eval.tally = Arc::clone(&tally);
+        let Portion { mut series, reservation } = portion;
+        let mut evaluated = Vec::with_capacity(series.len());
+        let intact = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(next) = series.as_slice().first()
+                && let Ok(done) = self.evaluate_one(work, next)
+            {
+                evaluated.push(done);
+                drop(series.next());
+            }
+        }));
+        let evaluated = evaluated.into_iter();
+        (Turn { evaluated, tally, series, _reservation: Some(reservation) }, intact.is_ok())
+    }
+
+    fn evaluate_one(&mut self, work: &E, series: &SelectedSeries) -> Result<Evaluated, QueryError> {
+        let Desk { eval, decoder, scratch } = self;
+        let eval = &*eval;
+        eval.check()?;
+        let found = decoder.decode(eval, series, |samples| work.evaluate(eval, scratch, &series.labels, samples));
+        let remarks = eval.remarks.take();
+        Ok(Evaluated { series: found?, remarks: (!remarks.is_empty()).then(|| Box::new(remarks)) })
+    }
+}
+
+impl Turn {
+    /// A batch of which nothing was evaluated yet.
+    pub(super) fn of_batch(batch: SeriesBatch) -> Self {
+        let _reservation = Some(batch.reservation);
+        Turn { series: batch.series.into_iter(), _reservation, ..Turn::default() }
+    }
+
+    /// A portion of which nothing was evaluated yet.
+    pub(super) fn of_portion(portion: Portion) -> Self {
+        let Portion { series, reservation } = portion;
+        Turn { series, _reservation: Some(reservation), ..Turn::default() }
+    }
+
+    /// The next series that was evaluated ahead and has samples; from here on it counts as if it had been evaluated now, over so many
+    /// steps.
+    pub(super) fn next(&mut self, eval: &EvalContext, steps: usize) -> Result<Option<SeriesColumn>, QueryError> {
+        for Evaluated { series, remarks } in self.evaluated.by_ref() {
+            if let Some(remarks) = remarks {
+                eval.remarks.borrow_mut().absorb(*remarks);
+            }
+            match series {
+                Some(mut series) => {
+                    series.column.count_against(&eval.limit)?;
+                    return Ok(Some(series));
+                }
+                // A column without samples needs room until that is known.
+                None => drop(eval.limit.hold(steps)?),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts what was looked at ahead.
+    pub(super) fn count(&self, eval: &EvalContext) {
+        let taken = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        eval.tally.add(taken(&self.tally.samples_queryable), taken(&self.tally.samples_read));
+    }
+}

@@ -1,0 +1,282 @@
+//! Threads that evaluate the series of one leaf together.
+//!
+//! 1. The query's own thread reads batches and cuts them into portions. Each has a slot in a queue, in the order of the series.
+//! 2. Threads of the pool begin with the first portion that nobody has begun, and leave in its slot what they made.
+//! 3. The query's thread takes the first slot. If nobody has begun with it, it evaluates the series itself, one by one. If somebody has
+//!    and is not done, it does what the others do meanwhile, and waits only when nothing is left to begin with.
+//!
+//! So the query sees the series in their order, and its result does not depend on who evaluated which. What is begun or done, but not
+//! taken, is bounded in portions and in samples.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use marigram_storage::context::Context;
+use marigram_storage::select::SeriesBatch;
+use parking_lot::{Condvar, Mutex};
+
+use super::Evaluate;
+use super::portion::{Desk, Portion, Turn, cut};
+use crate::eval::reader::SampleDecoder;
+use crate::eval::{EvalContext, EvalOptions};
+use crate::workers::{Parallel, Task};
+
+/// Most samples in columns that were made ahead, together.
+const AHEAD_SAMPLES_MAX: usize = 4 << 20;
+/// Part of the query's sample limit that they may take, beside it.
+const AHEAD_LIMIT_PART: usize = 8;
+/// Begun or done portions for each thread.
+const AHEAD_PORTIONS: usize = 4;
+/// The next batch is read when there are fewer portions than this for each thread that nobody has begun.
+const WAITING_PORTIONS: usize = 4;
+/// How much of the memory budget must be left, so that reading ahead does not use up what the query needs for itself.
+const BUDGET_LEFT_BYTES: u64 = 16 << 20;
+
+/// The query's end of a team.
+pub(super) struct Team<'q, E: Evaluate> {
+    parallel: Parallel<'q>,
+    shared: Arc<Shared<E>>,
+    /// Of a portion.
+    series_max: usize,
+}
+
+struct Shared<E: Evaluate> {
+    work: Arc<E>,
+    /// Ends when the leaf does.
+    context: Context,
+    options: EvalOptions,
+    decoder: SampleDecoder,
+    /// Begun or done portions.
+    portions_max: usize,
+    /// In what is made of one of them.
+    samples_max: usize,
+    state: Mutex<State<E>>,
+    /// The first portion is done, or the last thread of the pool has left.
+    changed: Condvar,
+}
+
+struct State<E: Evaluate> {
+    slots: VecDeque<Slot>,
+    /// The number of the first slot.
+    first: u64,
+    /// So many at the end wait; none waits before one that does not.
+    waiting: usize,
+    /// Threads that were called and have not left.
+    helpers: usize,
+    /// Those of them that are at work.
+    active: usize,
+    /// Desks at which nobody works.
+    desks: Vec<Desk<E>>,
+}
+
+enum Slot {
+    Waiting(Portion),
+    Begun,
+    Done(Turn),
+}
+
+/// What the query's thread did.
+pub(super) enum Step {
+    /// It has the series that come next.
+    Turn(Turn),
+    /// It evaluated others.
+    Helped,
+    /// There are none.
+    Idle,
+}
+
+impl<'q, E: Evaluate> Team<'q, E> {
+    /// A team without work, if there is room for one.
+    pub(super) fn new(
+        parallel: Parallel<'q>,
+        eval: &EvalContext,
+        work: &Arc<E>,
+        decoder: &SampleDecoder,
+    ) -> Option<Self> {
+        let samples = AHEAD_SAMPLES_MAX.min(eval.limit.max() / AHEAD_LIMIT_PART);
+        let portions_max = (AHEAD_PORTIONS * parallel.options.workers).min(samples / work.steps().max(1) / 2);
+        if portions_max == 0 || eval.context.budget_left() < BUDGET_LEFT_BYTES {
+            return None;
+        }
+        let samples_max = samples / portions_max;
+        let shared = Arc::new(Shared {
+            work: Arc::clone(work),
+            context: eval.context.part(),
+            options: eval.options,
+            decoder: decoder.again(),
+            portions_max,
+            samples_max,
+            state: Mutex::new(State {
+                slots: VecDeque::new(),
+                first: 0,
+                waiting: 0,
+                helpers: 0,
+                active: 0,
+                desks: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        });
+        Some(Team { parallel, shared, series_max: (samples_max / work.steps().max(1)).max(1) })
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.shared.state.lock().slots.is_empty()
+    }
+
+    /// Whether another batch should be read.
+    pub(super) fn wants_more(&self) -> bool {
+        self.shared.state.lock().waiting < WAITING_PORTIONS * self.parallel.options.workers
+            && self.shared.context.budget_left() >= BUDGET_LEFT_BYTES
+    }
+
+    /// Takes a batch in.
+    pub(super) fn add(&self, batch: SeriesBatch) {
+        let portions = cut(&*self.shared.work, batch, self.parallel.options.portion_cost, self.series_max);
+        let mut state = self.shared.state.lock();
+        state.waiting += portions.len();
+        state.slots.extend(portions.into_iter().map(Slot::Waiting));
+        let called = self.helpers_to_call(&mut state);
+        drop(state);
+        self.call(called);
+    }
+
+    /// Comes closer to the next series.
+    pub(super) fn step(&self) -> Step {
+        let mut state = self.shared.state.lock();
+        loop {
+            match state.slots.front() {
+                None => return Step::Idle,
+                Some(Slot::Begun) => match self.shared.begin(&mut state) {
+                    Some(begun) => {
+                        drop(state);
+                        drop(self.shared.finish(begun));
+                        return Step::Helped;
+                    }
+                    None => self.shared.changed.wait(&mut state),
+                },
+                Some(Slot::Waiting(_) | Slot::Done(_)) => break,
+            }
+        }
+        state.first += 1;
+        let turn = match state.slots.pop_front() {
+            Some(Slot::Waiting(portion)) => {
+                state.waiting -= 1;
+                Turn::of_portion(portion)
+            }
+            Some(Slot::Done(turn)) => turn,
+            Some(Slot::Begun) | None => return Step::Idle,
+        };
+        let called = self.helpers_to_call(&mut state);
+        drop(state);
+        self.call(called);
+        Step::Turn(turn)
+    }
+
+    fn helpers_to_call(&self, state: &mut State<E>) -> usize {
+        if state.begun_or_done() >= self.shared.portions_max {
+            return 0;
+        }
+        let wanted = state.waiting.min(self.parallel.options.workers.saturating_sub(1));
+        let called = wanted.saturating_sub(state.helpers);
+        state.helpers += called;
+        called
+    }
+
+    fn call(&self, helpers: usize) {
+        for _ in 0..helpers {
+            self.parallel.pool.call(Arc::clone(&self.shared) as Arc<dyn Task>);
+        }
+    }
+}
+
+/// Whatever ends the query or the leaf: nothing of it goes on.
+impl<E: Evaluate> Drop for Team<'_, E> {
+    fn drop(&mut self) {
+        self.shared.context.cancel();
+        let mut state = self.shared.state.lock();
+        state.waiting = 0;
+        let slots = std::mem::take(&mut state.slots);
+        while state.active > 0 {
+            self.shared.changed.wait(&mut state);
+        }
+        let desks = std::mem::take(&mut state.desks);
+        drop(state);
+        drop((slots, desks));
+    }
+}
+
+impl<E: Evaluate> State<E> {
+    fn begun_or_done(&self) -> usize {
+        self.slots.len() - self.waiting
+    }
+}
+
+/// A portion that is worked on.
+struct Begun<E: Evaluate> {
+    number: u64,
+    portion: Portion,
+    desk: Option<Desk<E>>,
+}
+
+impl<E: Evaluate> Shared<E> {
+    /// Begins with the first portion that waits, if there is room for what it makes.
+    fn begin(&self, state: &mut State<E>) -> Option<Begun<E>> {
+        let at = state.begun_or_done();
+        if at >= self.portions_max {
+            return None;
+        }
+        let slot = state.slots.get_mut(at)?;
+        match std::mem::replace(slot, Slot::Begun) {
+            Slot::Waiting(portion) => {
+                state.waiting -= 1;
+                Some(Begun { number: state.first + at as u64, portion, desk: state.desks.pop() })
+            }
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// Evaluates a portion and puts what it makes into its slot; answers the state after that.
+    fn finish(&self, begun: Begun<E>) -> parking_lot::MutexGuard<'_, State<E>> {
+        let Begun { number, portion, desk } = begun;
+        let mut desk = desk.unwrap_or_else(|| Desk::new(&self.context, self.options, &self.decoder));
+        let (turn, intact) = desk.evaluate(&*self.work, portion, self.samples_max);
+        let mut state = self.state.lock();
+        if intact {
+            state.desks.push(desk);
+        }
+        let slot = number.checked_sub(state.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(slot) = slot.and_then(|at| state.slots.get_mut(at)) {
+            *slot = Slot::Done(turn);
+        }
+        state
+    }
+}
+
+impl<E: Evaluate> Task for Shared<E> {
+    fn help(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some(begun) = self.begin(&mut state) else {
+            state.helpers -= 1;
+            return false;
+        };
+        state.active += 1;
+        drop(state);
+        let number = begun.number;
+        let mut state = self.finish(begun);
+        state.active -= 1;
+        let more = state.waiting > 0 && state.begun_or_done() < self.portions_max;
+        if !more {
+            state.helpers -= 1;
+        }
+        let wakes = number == state.first || state.active == 0;
+        drop(state);
+        if wakes {
+            self.changed.notify_one();
+        }
+        more
+    }
+}
