@@ -26,6 +26,7 @@ mod reader;
 mod scalar;
 mod select;
 mod subquery;
+pub(crate) mod sweep;
 
 pub(crate) use column::Column;
 pub(crate) use context::{EvalContext, EvalOptions};

@@ -2,7 +2,7 @@
 //!
 //! 1. The samples of a series are decoded once, for all steps, without staleness markers.
 //! 2. Two cursors mark the window `(moment - range, moment]` of the current step; both only move forward.
-//! 3. The function sees the window as two slices.
+//! 3. The function sees the window as two slices. Most functions of floats see all windows at once instead (`sweep`).
 
 use hashbrown::HashSet;
 use marigram_storage::context::Reservation;
@@ -11,7 +11,7 @@ use marigram_storage::model::labels::{Labels, SeriesId};
 use marigram_storage::model::sample::is_stale;
 use marigram_storage::model::start::StartTime;
 
-use super::column::Steps;
+use super::column::{Column, Steps};
 use super::function::extended;
 use super::function::smoothing::check_factors;
 use super::function::{Check, Window, WindowFunction, start};
@@ -20,6 +20,7 @@ use super::notes::Notes;
 use super::reader::{Samples, SeriesReader};
 use super::scalar::{self, ScalarColumn};
 use super::subquery::Subquery;
+use super::sweep::{self, SAMPLES_BETWEEN_CHECKS, Slide};
 use super::{EvalContext, Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
 use crate::histogram::size_in_samples;
@@ -29,9 +30,7 @@ use crate::parse::strings::quote;
 use crate::plan::{MatrixNode, Moment, ScalarNode};
 use crate::value::{SampleValue, Series};
 
-/// How many samples functions look at before the deadline is checked again.
-const SAMPLES_BETWEEN_CHECKS: usize = 1 << 20;
-/// As how many of them a histogram counts.
+/// As how many samples a histogram counts.
 const SAMPLES_PER_HISTOGRAM: usize = 64;
 
 /// Which samples the steps see.
@@ -62,6 +61,13 @@ impl Reach {
     fn of_all_steps_ms(&self, grid: Grid) -> (i64, i64) {
         let after_ms = self.window.of(grid.start_ms).saturating_sub(self.range_ms).saturating_sub(self.beyond_ms.0);
         (after_ms, self.window.of(grid.last_ms()).saturating_add(self.beyond_ms.1))
+    }
+
+    /// How the windows move, where a series is swept: it has floats and nothing else, and no window reaches beyond its ends.
+    fn slide(&self, samples: Samples<'_>, grid: Grid) -> Option<Slide> {
+        let plain = samples.histograms.is_empty() && samples.starts.is_empty() && self.beyond_ms == (0, 0);
+        let numbered = u32::try_from(samples.times.len()).is_ok();
+        if plain && numbered { Slide::new(grid, self.window, self.range_ms) } else { None }
     }
 
     /// Calls `f` with the window of every step that holds a sample.
@@ -251,7 +257,7 @@ pub(super) struct RangeFunction<'q> {
 enum Input<'q> {
     /// Raw samples: each series is worked on by itself.
     Store(Leaf<'q, OverWindows>),
-    Other(SampleReader<'q>, OverWindows),
+    Other(SampleReader<'q>, OverWindows, sweep::Scratch),
 }
 
 impl<'q> RangeFunction<'q> {
@@ -270,18 +276,18 @@ impl<'q> RangeFunction<'q> {
             MatrixNode::Select { select, .. } if grid.steps > 0 => {
                 Input::Store(Leaf::open(exec, select, reach.of_all_steps_ms(grid), work)?)
             }
-            _ => Input::Other(SampleReader::open(exec, input, grid)?, work),
+            _ => Input::Other(SampleReader::open(exec, input, grid)?, work, sweep::Scratch::default()),
         };
         Ok(RangeFunction { exec, input, seen: HashSet::new() })
     }
 
     fn evaluated(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
-        let (reader, work) = match &mut self.input {
+        let (reader, work, scratch) = match &mut self.input {
             Input::Store(leaf) => return leaf.next(),
-            Input::Other(reader, work) => (reader, work),
+            Input::Other(reader, work, scratch) => (reader, work, scratch),
         };
         while let Some(labels) = reader.next()? {
-            if let Some(series) = work.column(self.exec, &labels, reader.raw.samples())? {
+            if let Some(series) = work.column(self.exec, scratch, &labels, reader.raw.samples())? {
                 return Ok(Some(SeriesColumn { drops_name: series.drops_name || reader.drops_name, ..series }));
             }
         }
@@ -309,8 +315,15 @@ struct OverWindows {
     wants_starts: bool,
 }
 
+/// Memory that is used again for the next series.
+#[derive(Default)]
+struct Scratch {
+    raw: RawSamples,
+    sweep: sweep::Scratch,
+}
+
 impl Evaluate for OverWindows {
-    type Scratch = RawSamples;
+    type Scratch = Scratch;
 
     const STEP_COST: u64 = 12;
 
@@ -321,20 +334,22 @@ impl Evaluate for OverWindows {
     fn evaluate(
         &self,
         eval: &EvalContext,
-        raw: &mut RawSamples,
+        Scratch { raw, sweep }: &mut Scratch,
         labels: &Labels,
         samples: Samples<'_>,
     ) -> Result<Option<SeriesColumn>, QueryError> {
-        let stale = samples.values.iter().any(|value| is_stale(*value))
+        // Staleness markers are NaN, which a loop without branches tells fast.
+        let any_nan = samples.values.iter().fold(false, |any, value| any | value.is_nan());
+        let stale = any_nan && samples.values.iter().any(|value| is_stale(*value))
             || samples.histograms.iter().any(|sample| sample.histogram.is_stale());
         if !stale {
             let starts = if self.wants_starts { samples.starts } else { &[] };
-            return self.column(eval, labels, Samples { starts, ..samples });
+            return self.column(eval, sweep, labels, Samples { starts, ..samples });
         }
         raw.clear();
         raw.take(samples, self.wants_starts);
         raw.reserve(eval)?;
-        self.column(eval, labels, raw.samples())
+        self.column(eval, sweep, labels, raw.samples())
     }
 }
 
@@ -343,12 +358,65 @@ impl OverWindows {
     fn column(
         &self,
         eval: &EvalContext,
+        scratch: &mut sweep::Scratch,
         labels: &Labels,
         samples: Samples<'_>,
     ) -> Result<Option<SeriesColumn>, QueryError> {
         let mut column = eval.column(self.grid)?;
-        let (function, args) = (&self.function, &self.args);
         let mut notes = Notes::default();
+        let mut overlaps = 0;
+        if !self.sweep(eval, scratch, samples, &mut column)? {
+            overlaps = self.look(eval, samples, &mut column, &mut notes)?;
+        }
+        let name = labels.metric_name().unwrap_or("");
+        notes.write(eval, name, self.function.span);
+        if overlaps > 0 {
+            eval.remarks.borrow_mut().overlapping_starts(name, self.function.span, overlaps);
+        }
+        if column.present.is_empty() {
+            return Ok(None);
+        }
+        if !column.has_histograms() || !column.float_steps().is_empty() {
+            self.remark(eval, labels);
+        }
+        let mut series = SeriesColumn::new(labels.clone(), column);
+        if !self.function.keeps_name {
+            series.drop_name(eval);
+        }
+        Ok(Some(series))
+    }
+
+    /// Evaluates all windows in one pass, if that is possible. Whether it was.
+    fn sweep(
+        &self,
+        eval: &EvalContext,
+        scratch: &mut sweep::Scratch,
+        samples: Samples<'_>,
+        column: &mut Column,
+    ) -> Result<bool, QueryError> {
+        let (Some(sweep), Some(slide)) = (self.function.sweep, self.reach.slide(samples, self.grid)) else {
+            return Ok(false);
+        };
+        let floats = (samples.times, samples.values);
+        let coverage = sweep.evaluate(&eval.context, floats, slide, &self.args, scratch, column)?;
+        eval.tally.add(coverage.looked_at, coverage.read);
+        if let (Check::Quantile, Some(quantile)) = (self.function.check, self.args.first()) {
+            for step in column.present.iter() {
+                super::function::check_quantile(eval, quantile.at(step), self.function.span);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Evaluates window by window. How many windows have samples whose start timestamps contradict.
+    fn look(
+        &self,
+        eval: &EvalContext,
+        samples: Samples<'_>,
+        column: &mut Column,
+        notes: &mut Notes,
+    ) -> Result<u64, QueryError> {
+        let (function, args) = (&self.function, &self.args);
         let mut overlaps = 0;
         self.reach.windows(eval, samples, self.grid, |step, mut window| {
             for (slot, arg) in window.args.iter_mut().zip(args) {
@@ -368,7 +436,7 @@ impl OverWindows {
             }
             let value = match window.histograms.is_empty() {
                 true => (function.kernel)(&window).map(SampleValue::Float),
-                false => function.of_histograms(&window, &mut notes),
+                false => function.of_histograms(&window, notes),
             };
             let Some(value) = value else { return Ok(()) };
             if matches!(function.check, Check::Counter) && start::overlapping(&window) {
@@ -376,22 +444,7 @@ impl OverWindows {
             }
             column.put_sample(step, value)
         })?;
-        let name = labels.metric_name().unwrap_or("");
-        notes.write(eval, name, function.span);
-        if overlaps > 0 {
-            eval.remarks.borrow_mut().overlapping_starts(name, function.span, overlaps);
-        }
-        if column.present.is_empty() {
-            return Ok(None);
-        }
-        if !column.has_histograms() || !column.float_steps().is_empty() {
-            self.remark(eval, labels);
-        }
-        let mut series = SeriesColumn::new(labels.clone(), column);
-        if !self.function.keeps_name {
-            series.drop_name(eval);
-        }
-        Ok(Some(series))
+        Ok(overlaps)
     }
 
     fn remark(&self, eval: &EvalContext, labels: &Labels) {

@@ -10,6 +10,7 @@ use crate::eval::function::{
     Check, DatePart, HistogramFunction, LabelFunction, MapFunction, Window, WindowFunction, extended,
     histogram_extended, histograms, over_time, rate, smoothing,
 };
+use crate::eval::sweep::Sweep;
 use crate::parse::ast::{Boundary, Expr, ExprKind};
 
 /// A function that the language has and this engine does not have yet.
@@ -171,7 +172,8 @@ fn window(
         _ => Check::Nothing,
     };
     let keeps_name = matches!(name, "first_over_time" | "last_over_time");
-    let function = WindowFunction { kernel, histogram_kernel, keeps_name, uses_starts, check, span };
+    let sweep = if input.boundary() == Boundary::Samples { Sweep::of(name) } else { None };
+    let function = WindowFunction { kernel, sweep, histogram_kernel, keeps_name, uses_starts, check, span };
     Ok(Node::Vector(VectorNode::Window { function, input, args: scalars }))
 }
 

@@ -31,6 +31,7 @@ use marigram_storage::model::start::StartTime;
 
 use crate::eval::EvalContext;
 use crate::eval::notes::{Note, Notes};
+use crate::eval::sweep::Sweep;
 use crate::number;
 use crate::parse::ast::Span;
 use crate::value::SampleValue;
@@ -63,6 +64,8 @@ pub(crate) struct Window<'w> {
 pub(crate) struct WindowFunction {
     /// The value of a window without histograms, or none.
     pub(crate) kernel: fn(&Window<'_>) -> Option<f64>,
+    /// The same for all windows of a series at once, where they have neither histograms nor start timestamps.
+    pub(crate) sweep: Option<Sweep>,
     /// The value of a window with histograms. `None`: it takes the floats only, and tells that it does.
     pub(crate) histogram_kernel: Option<HistogramKernel>,
     /// Whether the result keeps the metric's name.

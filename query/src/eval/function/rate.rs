@@ -45,8 +45,12 @@ pub(crate) fn resets(window: &Window<'_>) -> Option<f64> {
 
 /// `changes`: how often the value differs from the one before; NaN does not differ from NaN.
 pub(crate) fn changes(window: &Window<'_>) -> Option<f64> {
-    let differs = |(before, after): &(f64, f64)| before != after && !(before.is_nan() && after.is_nan());
-    Some(pairs(window.values).filter(differs).count() as f64)
+    Some(pairs(window.values).filter(|(before, after)| differs(*before, *after)).count() as f64)
+}
+
+/// Whether a value is another one than the one before.
+pub(crate) fn differs(before: f64, after: f64) -> bool {
+    before != after && !(before.is_nan() && after.is_nan())
 }
 
 /// `deriv`
@@ -122,25 +126,53 @@ fn extrapolated(window: &Window<'_>, counter: bool) -> Option<(f64, f64)> {
 
 /// The factor that stretches a change between the first and the last of `samples` to the whole range. With `zero`, the
 /// value was zero so many times the sampled interval before the first sample, and is not stretched back beyond that.
-pub(super) fn stretch(window: &Window<'_>, (first_ms, last_ms): (i64, i64), samples: usize, zero: Option<f64>) -> f64 {
-    let sampled = (last_ms - first_ms) as f64 / 1000.0;
-    let distance = sampled / (samples - 1) as f64;
-    let threshold = distance * 1.1;
-    let mut to_start = (first_ms - window.start_ms) as f64 / 1000.0;
-    let mut to_end = (window.end_ms - last_ms) as f64 / 1000.0;
-    if to_start >= threshold {
-        to_start = distance / 2.0;
-    }
-    if let Some(zero) = zero {
-        let to_zero = sampled * zero;
-        if to_zero < to_start {
-            to_start = to_zero;
+pub(super) fn stretch(window: &Window<'_>, ends_ms: (i64, i64), samples: usize, zero: Option<f64>) -> f64 {
+    Extent::new(ends_ms, samples, (window.start_ms, window.end_ms)).factor(zero)
+}
+
+/// How far, in seconds, samples reach, and how far what they tell is stretched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+}
+
+impl Extent {
+    /// That of several samples between a first and a last time, in a range between two others.
+    pub(crate) fn new((first_ms, last_ms): (i64, i64), samples: usize, (start_ms, end_ms): (i64, i64)) -> Self {
+        let sampled = (last_ms - first_ms) as f64 / 1000.0;
+        let distance = sampled / (samples - 1) as f64;
+        let threshold = distance * 1.1;
+        let mut to_start = (first_ms - start_ms) as f64 / 1000.0;
+        let mut to_end = (end_ms - last_ms) as f64 / 1000.0;
+        if to_start >= threshold {
+            to_start = distance / 2.0;
         }
+        if to_end >= threshold {
+            to_end = distance / 2.0;
+        }
+        Extent { sampled, to_start, to_end }
     }
-    if to_end >= threshold {
-        to_end = distance / 2.0;
+
+    /// Whether a counter that grew by `change` from `first` on was surely above zero all the time since it is stretched back to. It says no
+    /// where only a division can tell.
+    #[inline]
+    pub(crate) fn surely_reached(&self, first: f64, change: f64) -> bool {
+        /// More than rounding makes of it.
+        const CLEARLY: f64 = 1.0 + 1e-9;
+        change > 1e-250 && first * self.sampled > change * self.to_start * CLEARLY
     }
-    (sampled + to_start + to_end) / sampled
+
+    /// The factor that stretches a change between the samples to the whole range.
+    #[inline]
+    pub(crate) fn factor(&self, zero: Option<f64>) -> f64 {
+        let to_start = match zero {
+            Some(zero) if self.sampled * zero < self.to_start => self.sampled * zero,
+            _ => self.to_start,
+        };
+        (self.sampled + to_start + self.to_end) / self.sampled
+    }
 }
 
 /// The factor that stretches a change since `zero_ms`, at which the counter was zero, to the end of the range.
@@ -164,18 +196,43 @@ fn regression(window: &Window<'_>, origin_ms: i64) -> (f64, f64) {
     let (mut x_sum, mut y_sum) = (KahanSum::default(), KahanSum::default());
     let (mut xy_sum, mut xx_sum) = (KahanSum::default(), KahanSum::default());
     for (&time_ms, &y) in window.times.iter().zip(window.values) {
-        let x = (time_ms - origin_ms) as f64 / 1e3;
+        let x = seconds_from(origin_ms, time_ms);
         x_sum.add(x);
         y_sum.add(y);
         xy_sum.add(x * y);
         xx_sum.add(x * x);
     }
-    let n = window.values.len() as f64;
-    let (x_sum, y_sum) = (x_sum.total(), y_sum.total());
-    let covariance = xy_sum.total() - x_sum * y_sum / n;
-    let variance = xx_sum.total() - x_sum * x_sum / n;
-    let slope = covariance / variance;
-    (slope, y_sum / n - slope * x_sum / n)
+    let spread = Spread::new(window.values.len(), x_sum.total(), xx_sum.total());
+    spread.line(y_sum.total(), xy_sum.total())
+}
+
+/// What a regression needs to know of a time.
+#[inline]
+pub(crate) fn seconds_from(origin_ms: i64, time_ms: i64) -> f64 {
+    (time_ms - origin_ms) as f64 / 1e3
+}
+
+/// How the times of samples are spread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spread {
+    n: f64,
+    x_sum: f64,
+    variance: f64,
+}
+
+impl Spread {
+    /// Of a number of samples, the sum of their times and that of the squares.
+    pub(crate) fn new(samples: usize, x_sum: f64, xx_sum: f64) -> Self {
+        let n = samples as f64;
+        Spread { n, x_sum, variance: xx_sum - x_sum * x_sum / n }
+    }
+
+    /// Slope and intercept by the sum of the values and that of their products with the times.
+    pub(crate) fn line(&self, y_sum: f64, xy_sum: f64) -> (f64, f64) {
+        let covariance = xy_sum - self.x_sum * y_sum / self.n;
+        let slope = covariance / self.variance;
+        (slope, y_sum / self.n - slope * self.x_sum / self.n)
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +265,18 @@ mod tests {
         // The counter was zero one second before its first sample.
         assert_eq!(increase(&w), Some(21.0));
         assert_eq!(delta(&w), Some(20.0 * 25.0 / 20.0));
+    }
+
+    #[test]
+    fn a_counter_far_above_zero_needs_no_division() {
+        let extent = Extent::new((10_000, 30_000), 3, (0, 30_000));
+        for (first, change) in
+            [(1e3, 1.0), (0.6, 1.0), (0.5, 1.0), (0.4, 1.0), (0.0, 1.0), (1e308, 1e300), (1e-300, 1e-305)]
+        {
+            let cut = extent.factor(Some(first / change)) != extent.factor(None);
+            assert!(!cut || !extent.surely_reached(first, change), "{first} {change}");
+        }
+        assert!(extent.surely_reached(0.6, 1.0) && !extent.surely_reached(0.4, 1.0));
     }
 
     #[test]
