@@ -61,7 +61,8 @@ struct Windows<'s> {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     cuts: Cuts,
-    carried: Carried,
+    /// Boxed, since operators that hold it are moved about on the stack of deep queries.
+    carried: Box<Carried>,
     /// What all of it takes at most.
     reserved: Option<Reservation>,
     reserved_bytes: usize,
