@@ -38,6 +38,11 @@ impl Steps {
         steps
     }
 
+    /// The steps in words of 64, the least in the lowest bit.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// How much memory the set takes.
     pub(crate) fn size_bytes(&self) -> usize {
         self.words.len() * 8
@@ -164,6 +169,20 @@ impl Column {
             if let Some(histograms) = &mut self.histograms {
                 histograms.steps.unset(step);
             }
+        }
+    }
+
+    /// Puts a float at each step for which there is one, into a column without samples.
+    pub(crate) fn fill(&mut self, mut value_at: impl FnMut(usize) -> Option<f64>) {
+        for (at, (values, word)) in self.values.chunks_mut(64).zip(&mut self.present.words).enumerate() {
+            let mut present = 0;
+            for (i, slot) in values.iter_mut().enumerate() {
+                if let Some(value) = value_at(at * 64 + i) {
+                    *slot = value;
+                    present |= 1 << i;
+                }
+            }
+            *word = present;
         }
     }
 

@@ -118,6 +118,8 @@ impl Evaluate for OverGrid {
             notes.write(eval, labels.metric_name().unwrap_or(""), span);
         } else if smoothed && take == Yield::Value {
             smooth((samples.times, samples.values), grid, moment, lookback_ms, &mut column);
+        } else if take == Yield::Value && samples.histograms.is_empty() {
+            newest_floats((samples.times, samples.values), grid, moment, lookback_ms, &mut column);
         } else {
             newest_in_lookback(samples, grid, moment, lookback_ms, take, &mut column)?;
         }
@@ -191,6 +193,22 @@ fn smooth_histograms(
         }
     }
     Ok(())
+}
+
+/// Lays floats over a grid, as [`newest_in_lookback`] does.
+fn newest_floats((times, values): (&[i64], &[f64]), grid: Grid, moment: Moment, lookback_ms: i64, column: &mut Column) {
+    /// So many samples are passed one by one, which is faster than a search; most steps pass fewer.
+    const NEAR: usize = 8;
+    let mut after = 0;
+    column.fill(|step| {
+        let moment_ms = moment.of(grid.time_ms(step));
+        let ahead = times.get(after..).unwrap_or_default();
+        let near = ahead.iter().take(NEAR).position(|t| *t > moment_ms);
+        after += near.unwrap_or_else(|| ahead.partition_point(|t| *t <= moment_ms));
+        let newest = after.checked_sub(1)?;
+        let (&time_ms, &value) = times.get(newest).zip(values.get(newest))?;
+        (time_ms > moment_ms.saturating_sub(lookback_ms) && !is_stale(value)).then_some(value)
+    });
 }
 
 /// Lays samples over a grid: at each step the newest one in the lookback before the step's moment, unless it is a

@@ -101,29 +101,36 @@ impl State {
 
     fn fold(&mut self, op: AggregateOp, into: &mut Column, column: &Column) {
         match self {
-            State::Sum(lost) => fold_sum(into, lost, column),
-            State::Mean(means) => fold_mean(into, means, column),
-            State::Variance(moments) => fold_variance(into, moments, column),
-            State::Plain => match op {
-                AggregateOp::Min => fold_plain(
-                    into,
-                    column,
-                    |value| value,
-                    |least, value| {
-                        if least > value || least.is_nan() { value } else { least }
-                    },
-                ),
-                AggregateOp::Max => fold_plain(
-                    into,
-                    column,
-                    |value| value,
-                    |most, value| {
-                        if most < value || most.is_nan() { value } else { most }
-                    },
-                ),
-                AggregateOp::Count => fold_plain(into, column, |_| 1.0, |count, _| count + 1.0),
-                _ => fold_plain(into, column, |_| 1.0, |one, _| one),
-            },
+            State::Sum(lost) => fold(
+                (into, lost),
+                column,
+                |sum, _, value| *sum = value,
+                |sum, lost, value| (*sum, *lost) = kahan::add(value, *sum, *lost),
+            ),
+            State::Mean(means) => fold(
+                (into, means),
+                column,
+                |_, mean, value| *mean = KahanMean::starting_at(value),
+                |_, mean, value| mean.add(value),
+            ),
+            State::Variance(moments) => fold((into, moments), column, start_variance, add_to_variance),
+            State::Plain => {
+                let first = |slot: &mut f64, value| *slot = value;
+                match op {
+                    AggregateOp::Min => fold_plain(into, column, first, |least, value| {
+                        if *least > value || least.is_nan() {
+                            *least = value;
+                        }
+                    }),
+                    AggregateOp::Max => fold_plain(into, column, first, |most, value| {
+                        if *most < value || most.is_nan() {
+                            *most = value;
+                        }
+                    }),
+                    AggregateOp::Count => fold_plain(into, column, |count, _| *count = 1.0, |count, _| *count += 1.0),
+                    _ => fold_plain(into, column, |one, _| *one = 1.0, |_, _| {}),
+                }
+            }
         }
     }
 
@@ -142,51 +149,52 @@ impl State {
     }
 }
 
-fn fold_plain(into: &mut Column, column: &Column, first: impl Fn(f64) -> f64, next: impl Fn(f64, f64) -> f64) {
-    for (step, value) in column.samples() {
-        let Some(slot) = into.values.get_mut(step) else { continue };
-        *slot = if into.present.get(step) { next(*slot, value) } else { first(value) };
-    }
-    into.present.unite(&column.float_steps());
-}
-
-fn fold_sum(into: &mut Column, lost: &mut [f64], column: &Column) {
-    for (step, value) in column.samples() {
-        let (Some(sum), Some(lost)) = (into.values.get_mut(step), lost.get_mut(step)) else { continue };
-        if into.present.get(step) {
-            (*sum, *lost) = kahan::add(value, *sum, *lost);
-        } else {
-            *sum = value;
+/// Folds the floats of a column into a group: the first value of each step starts its state, others are added to it.
+fn fold<S>(
+    (into, states): (&mut Column, &mut [S]),
+    column: &Column,
+    start: impl Fn(&mut f64, &mut S, f64),
+    add: impl Fn(&mut f64, &mut S, f64),
+) {
+    let floats = column.float_steps();
+    let words = floats.words().iter().zip(into.present.words());
+    let parts = into.values.chunks_mut(64).zip(states.chunks_mut(64)).zip(column.values.chunks(64));
+    for ((&new, &known), ((slots, states), values)) in words.zip(parts) {
+        let all = u64::MAX >> (64 - values.len());
+        let steps = slots.iter_mut().zip(states).zip(values);
+        // Most series have a sample at every step; a loop that asks for none is the fast one.
+        if new & known == all {
+            steps.for_each(|((slot, state), value)| add(slot, state, *value));
+            continue;
+        }
+        for (i, ((slot, state), value)) in steps.enumerate() {
+            match (new >> i & 1, known >> i & 1) {
+                (0, _) => {}
+                (_, 0) => start(slot, state, *value),
+                _ => add(slot, state, *value),
+            }
         }
     }
-    into.present.unite(&column.float_steps());
+    into.present.unite(&floats);
 }
 
-fn fold_mean(into: &mut Column, means: &mut [KahanMean], column: &Column) {
-    for (step, value) in column.samples() {
-        let Some(mean) = means.get_mut(step) else { continue };
-        if into.present.get(step) {
-            mean.add(value);
-        } else {
-            *mean = KahanMean::starting_at(value);
-        }
-    }
-    into.present.unite(&column.float_steps());
+/// The same without a state beside the value.
+fn fold_plain(into: &mut Column, column: &Column, start: impl Fn(&mut f64, f64), add: impl Fn(&mut f64, f64)) {
+    // Nothing is allocated for nothings.
+    let mut nothing = vec![(); into.values.len()];
+    let start = |slot: &mut f64, (): &mut (), value| start(slot, value);
+    fold((into, &mut nothing), column, start, |slot, (), value| add(slot, value));
 }
 
 /// Welford's method, as in Prometheus without compensation, and not finite once a value was not.
-fn fold_variance(into: &mut Column, moments: &mut [(f64, f64)], column: &Column) {
-    for (step, value) in column.samples() {
-        let (Some(squares), Some((count, mean))) = (into.values.get_mut(step), moments.get_mut(step)) else { continue };
-        if into.present.get(step) {
-            *count += 1.0;
-            let delta = value - *mean;
-            *mean += delta / *count;
-            *squares += delta * (value - *mean);
-        } else {
-            (*count, *mean) = (1.0, value);
-            *squares = if value.is_finite() { 0.0 } else { f64::NAN };
-        }
-    }
-    into.present.unite(&column.float_steps());
+fn start_variance(squares: &mut f64, (count, mean): &mut (f64, f64), value: f64) {
+    (*count, *mean) = (1.0, value);
+    *squares = if value.is_finite() { 0.0 } else { f64::NAN };
+}
+
+fn add_to_variance(squares: &mut f64, (count, mean): &mut (f64, f64), value: f64) {
+    *count += 1.0;
+    let delta = value - *mean;
+    *mean += delta / *count;
+    *squares += delta * (value - *mean);
 }
