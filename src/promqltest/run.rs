@@ -19,22 +19,27 @@ use super::summary::{CaseReport, Verdict};
 /// Half the length, and the step, of the range query around an instant.
 const AROUND_MS: i64 = 60_000;
 
-/// The engine as the scripts expect it.
-pub(super) fn engine() -> Engine {
+/// The engine as the scripts expect it. Over the head each query stays on its thread; over blocks other threads take every portion that
+/// they can, so that the scripts try both.
+fn engine(placement: Placement) -> Engine {
+    let parallelism = match placement {
+        Placement::Head => Parallelism::default(),
+        Placement::Blocks => Parallelism { workers: 3, cost_min: 0, portion_cost: 1 },
+    };
     Engine::new(EngineOptions {
         lookback_ms: 300_000,
         default_subquery_step_ms: 60_000,
         max_samples: 10_000,
         // The scripts expect remarks that go by names.
         features: marigram_query::Features { type_and_unit_labels: false, ..marigram_query::Features::ALL },
-        parallelism: Parallelism::default(),
+        parallelism,
     })
 }
 
 /// Runs a script.
 pub(super) fn run_file(path: &Path, name: &str, features: &Features, placement: Placement) -> Result<Vec<CaseReport>> {
     let commands = script::read(path)?;
-    let runner = Runner { engine: engine() };
+    let runner = Runner { engine: engine(placement) };
     let mut store = Store::open(placement)?;
     let mut reports = Vec::new();
     for command in commands {
