@@ -294,7 +294,7 @@ pub struct QueryArgs {
     #[arg(long, env = "MARIGRAM_SEARCH_LIMIT_MAX", value_name = "N", default_value_t = 10_000)]
     pub search_limit_max: usize,
 
-    /// Threads that evaluate one query at once, its own included; cheap queries stay on their own. 0: as many as there are processors, which is also how many threads at least all queries share.
+    /// Threads that evaluate one query at once, its own included; cheap queries stay on their own. 0: as many as there are processors.
     #[arg(long, env = "MARIGRAM_QUERY_MAX_WORKERS", value_name = "N", default_value_t = 0)]
     pub query_max_workers: usize,
 

@@ -25,8 +25,8 @@ use crate::workers::{Parallel, Task};
 const AHEAD_SAMPLES_MAX: usize = 4 << 20;
 /// Part of the query's sample limit that they may take, beside it.
 const AHEAD_LIMIT_PART: usize = 8;
-/// Begun or done portions for each thread.
-const AHEAD_PORTIONS: usize = 4;
+/// Begun or done portions for each thread: work for the time in which the query's own thread reads the next batch.
+const AHEAD_PORTIONS: usize = 8;
 /// The next batch is read when there are fewer portions than this for each thread that nobody has begun.
 const WAITING_PORTIONS: usize = 4;
 /// How much of the memory budget must be left, so that reading ahead does not use up what the query needs for itself.
@@ -173,8 +173,10 @@ impl<'q, E: Evaluate> Team<'q, E> {
         Step::Turn(turn)
     }
 
+    /// Threads that have left because there was no room are called when there is room for some portions: waking one for each would cost
+    /// more than it does.
     fn helpers_to_call(&self, state: &mut State<E>) -> usize {
-        if state.begun_or_done() >= self.shared.portions_max {
+        if state.begun_or_done() > self.shared.portions_max / 2 {
             return 0;
         }
         let wanted = state.waiting.min(self.parallel.options.workers.saturating_sub(1));
