@@ -10,9 +10,7 @@ mod limit;
 mod quantile;
 mod topk;
 
-use std::hash::{BuildHasher, Hash, Hasher};
-
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{HashMap, HashSet};
 use marigram_storage::model::labels::{Labels, METRIC_NAME};
 
 use super::column::Column;
@@ -54,71 +52,41 @@ pub(super) fn open_aggregate<'q>(
 
 /// Finds the group of each series.
 struct Groups<'q> {
-    kept: Kept<'q>,
-    /// The labels of each group and its number, by the hash of these labels.
-    known: HashTable<(Labels, usize)>,
-    hashes: DefaultHashBuilder,
-}
-
-/// Which labels a group has of those of its series.
-struct Kept<'q> {
-    /// Ascending.
-    names: Vec<&'q str>,
+    by: HashSet<&'q str>,
     without: bool,
-}
-
-impl Kept<'_> {
-    fn keeps(&self, name: &str) -> bool {
-        let named = self.names.binary_search(&name).is_ok();
-        if self.without { !named && name != METRIC_NAME } else { named }
-    }
-
-    /// Whether no label of any series is kept.
-    fn is_none(&self) -> bool {
-        !self.without && self.names.is_empty()
-    }
-
-    fn of<'l>(&self, labels: &'l Labels) -> impl Iterator<Item = (&'l str, &'l str)> {
-        labels.iter().filter(|(name, _)| self.keeps(name))
-    }
+    known: HashMap<Labels, usize>,
 }
 
 impl<'q> Groups<'q> {
     fn new(grouping: &'q Grouping) -> Self {
-        let mut names: Vec<&str> = grouping.labels.iter().map(String::as_str).collect();
-        names.sort_unstable();
-        let kept = Kept { names, without: grouping.without };
-        Groups { kept, known: HashTable::new(), hashes: DefaultHashBuilder::default() }
+        let by = grouping.labels.iter().map(String::as_str).collect();
+        Groups { by, without: grouping.without, known: HashMap::new() }
     }
 
     /// The labels that a group of this series has.
     fn labels(&self, labels: &Labels) -> Labels {
-        if self.kept.is_none() { Labels::default() } else { labels.without(|name| !self.kept.keeps(name)) }
+        if self.without {
+            labels.without(|name| name == METRIC_NAME || self.by.contains(name))
+        } else if self.by.is_empty() {
+            Labels::default()
+        } else {
+            labels.without(|name| !self.by.contains(name))
+        }
     }
 
-    /// The number of the group, counted from 0 in the order in which they come up; its labels if it is a new one. Those of a known one are
-    /// not made again.
+    /// The number of the group, counted from 0 in the order in which they come up; its labels if it is a new one.
     fn find(&mut self, labels: &Labels) -> (usize, Option<Labels>) {
-        if self.kept.is_none() && !self.known.is_empty() {
-            return (0, None);
+        let key = self.labels(labels);
+        let next = self.known.len();
+        match self.known.entry(key) {
+            hashbrown::hash_map::Entry::Occupied(entry) => (*entry.get(), None),
+            hashbrown::hash_map::Entry::Vacant(entry) => {
+                let labels = entry.key().clone();
+                entry.insert(next);
+                (next, Some(labels))
+            }
         }
-        let hash = hash_of(&self.hashes, &self.kept, labels);
-        let is_of = |(known, _): &(Labels, usize)| known.iter().eq(self.kept.of(labels));
-        if let Some((_, number)) = self.known.find(hash, is_of) {
-            return (*number, None);
-        }
-        let (number, labels) = (self.known.len(), self.labels(labels));
-        let Groups { known, kept, hashes } = self;
-        known.insert_unique(hash, (labels.clone(), number), |(labels, _)| hash_of(hashes, kept, labels));
-        (number, Some(labels))
     }
-}
-
-/// The hash of those labels that are kept.
-fn hash_of(hashes: &DefaultHashBuilder, kept: &Kept<'_>, labels: &Labels) -> u64 {
-    let mut hasher = hashes.build_hasher();
-    kept.of(labels).for_each(|label| label.hash(&mut hasher));
-    hasher.finish()
 }
 
 /// Takes the histograms out of a series, and tells that they are ignored; `span` is where.
