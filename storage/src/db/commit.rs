@@ -227,7 +227,10 @@ impl Db {
         let pending = Arc::new(Pending { prepared, turn: Mutex::new(Turn::Waiting), changed: Condvar::new() });
         self.commit(&pending)?;
         let _guard = ApplyGuard(self);
+        let (tenant, times) = (pending.prepared.tenant(), pending.prepared.times());
+        self.changes.note(tenant, times);
         pending.prepared.apply(self.env.clock.now_ms());
+        self.changes.note(tenant, times);
         Ok(pending.prepared.unknown().to_vec())
     }
 

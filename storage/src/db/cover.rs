@@ -157,10 +157,15 @@ impl Db {
             self.catalog.remove_blocks(ulids)?;
             leaving.files.extend(ulids);
         }
+        let blocks = self.blocks.load_full();
+        let going = || blocks.iter().filter(|block| ulids.contains(&block.meta().ulid));
+        // Before and after, as with samples that come.
+        going().for_each(|block| self.changes.note_all(block.meta().range));
         self.blocks.rcu(|blocks| {
             let kept = blocks.iter().filter(|block| !ulids.contains(&block.meta().ulid));
             kept.cloned().collect::<Vec<_>>()
         });
+        going().for_each(|block| self.changes.note_all(block.meta().range));
         self.counters.blocks_dropped.fetch_add(ulids.len() as u64, Ordering::Relaxed);
         for ulid in ulids {
             tracing::info!(%ulid, reason, "dropped a block");

@@ -4,6 +4,7 @@
 //! append ─▶ WAL (fsync) ─▶ head ─▶ seal ─▶ block ─▶ catalog          select ─▶ head ∪ blocks
 //! ```
 
+mod changes;
 mod commit;
 mod cover;
 mod damage;
@@ -20,6 +21,7 @@ mod seal;
 mod select;
 mod stats;
 
+pub use changes::{Change, Settled};
 pub use cover::{SealedBlock, Unshipped};
 pub use damage::Damage;
 pub(crate) use drop_mark::FILE as DROP_MARK_FILE;
@@ -42,6 +44,7 @@ use crate::error::Result;
 use crate::head::{Head, SpillDir};
 use crate::model::tenant::TenantId;
 use crate::write::MetadataEntry;
+use changes::Changes;
 use commit::{Queue, Writer};
 use cover::Leaving;
 use publication::Publication;
@@ -140,6 +143,7 @@ pub struct Db {
     leaving: Mutex<Leaving>,
     drop_mark_ms: Mutex<Option<i64>>,
     damage: Mutex<Vec<Damage>>,
+    changes: Changes,
     counters: Counters,
     wal_segments: AtomicU64,
     poison: OnceLock<String>,
@@ -197,6 +201,7 @@ impl Db {
             leaving: Mutex::default(),
             drop_mark_ms: Mutex::new(None),
             damage: Mutex::new(damage),
+            changes: Changes::default(),
             counters: Counters::default(),
             wal_segments: AtomicU64::new(0),
             poison: OnceLock::new(),

@@ -20,6 +20,7 @@ use crate::model::labels::{Labels, SeriesId, check_canonical};
 use crate::model::sample::Sample;
 use crate::model::start::StartTime;
 use crate::model::tenant::TenantId;
+use crate::model::time::TimeRange;
 use crate::wal::record::{LastValues, RecordWriter, SeriesNames};
 use crate::write::{NO_HINT, WriteBatch, WriteSeries, WriteStarts};
 
@@ -51,6 +52,8 @@ pub(super) struct Prepared {
     /// Runs of the batch's histograms.
     histogram_runs: Vec<Run>,
     partitions: Vec<Arc<Partition>>,
+    /// From the oldest to the newest sample.
+    times: TimeRange,
     unknown: Vec<SeriesId>,
 }
 
@@ -73,12 +76,13 @@ impl Db {
         unknown.sort_unstable();
         unknown.dedup();
         let mut partitions = Vec::new();
-        let runs = self.cut(&batch, &found, &mut partitions)?;
-        let histogram_runs = match batch.histograms.is_empty() {
-            true => Vec::new(),
+        let (runs, times) = self.cut(&batch, &found, &mut partitions)?;
+        let (histogram_runs, of_histograms) = match batch.histograms.is_empty() {
+            true => (Vec::new(), TimeRange::EMPTY),
             false => self.cut_histograms(&batch, &found, &mut partitions)?,
         };
-        Ok(Prepared { batch, head, runs, histogram_runs, partitions, unknown })
+        let times = times.union(of_histograms);
+        Ok(Prepared { batch, head, runs, histogram_runs, partitions, times, unknown })
     }
 
     fn look_up(&self, head: &TenantHead, series: &[WriteSeries]) -> Vec<Option<u32>> {
@@ -133,11 +137,17 @@ impl Db {
         outcome.map(|()| unknown)
     }
 
-    /// Cuts the samples into runs.
-    fn cut(&self, batch: &WriteBatch, found: &[Option<u32>], partitions: &mut Vec<Arc<Partition>>) -> Result<Vec<Run>> {
+    /// Cuts the samples into runs; answers their time range, too.
+    fn cut(
+        &self,
+        batch: &WriteBatch,
+        found: &[Option<u32>],
+        partitions: &mut Vec<Arc<Partition>>,
+    ) -> Result<(Vec<Run>, TimeRange)> {
         let now_ms = self.env.clock.now_ms();
         let mut runs: Vec<Run> = Vec::with_capacity(batch.series.len());
         let mut last: Option<(i64, u8)> = None;
+        let mut times = TimeRange::EMPTY;
         for (at, (series, dense)) in batch.series.iter().zip(found).enumerate() {
             let Some(dense) = *dense else { continue };
             let Some(samples) = batch.samples.get(series.samples.clone()) else {
@@ -148,7 +158,10 @@ impl Db {
                 // Samples of one request mostly share their timestamp.
                 let partition = match last {
                     Some((last_ms, partition)) if last_ms == sample.timestamp_ms => partition,
-                    _ => self.partition_for(sample.timestamp_ms, partitions, now_ms),
+                    _ => {
+                        times = times.including(sample.timestamp_ms);
+                        self.partition_for(sample.timestamp_ms, partitions, now_ms)
+                    }
                 };
                 last = Some((sample.timestamp_ms, partition));
                 let to = (series.samples.start + i + 1) as u32;
@@ -158,18 +171,19 @@ impl Db {
                 }
             }
         }
-        Ok(runs)
+        Ok((runs, times))
     }
 
-    /// Cuts the histograms into runs.
+    /// The same of the histograms.
     fn cut_histograms(
         &self,
         batch: &WriteBatch,
         found: &[Option<u32>],
         partitions: &mut Vec<Arc<Partition>>,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<(Vec<Run>, TimeRange)> {
         let now_ms = self.env.clock.now_ms();
         let mut runs: Vec<Run> = Vec::new();
+        let mut times = TimeRange::EMPTY;
         for (at, (series, dense)) in batch.series.iter().zip(found).enumerate() {
             let Some(dense) = *dense else { continue };
             let Some(histograms) = batch.histograms_of(series) else {
@@ -177,6 +191,7 @@ impl Db {
             };
             let first = runs.len();
             for (from, sample) in (series.histograms.start..).zip(histograms) {
+                times = times.including(sample.timestamp_ms);
                 let partition = self.partition_for(sample.timestamp_ms, partitions, now_ms);
                 match runs.get_mut(first..).and_then(<[Run]>::last_mut) {
                     Some(run) if run.partition == partition => run.to = from + 1,
@@ -184,7 +199,7 @@ impl Db {
                 }
             }
         }
-        Ok(runs)
+        Ok((runs, times))
     }
 
     fn partition_for(&self, timestamp_ms: i64, partitions: &mut Vec<Arc<Partition>>, now_ms: i64) -> u8 {
@@ -285,6 +300,11 @@ impl Prepared {
     /// Whose samples they are.
     pub(super) fn tenant(&self) -> &TenantId {
         &self.batch.tenant
+    }
+
+    /// From the oldest to the newest of its samples.
+    pub(super) fn times(&self) -> TimeRange {
+        self.times
     }
 
     /// Which series go where.
