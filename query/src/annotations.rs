@@ -20,13 +20,14 @@ pub struct Annotations {
 }
 
 /// Remarks under way: as in Prometheus, the same text from two places of a query counts once, at the last place.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Remarks {
     warnings: Vec<(String, Span)>,
     infos: Vec<(String, Span)>,
     not_monotonic: Vec<NotMonotonic>,
     overlapping_starts: Vec<OverlappingStarts>,
     dropped: (usize, usize),
+    compares_histograms: bool,
 }
 
 /// What `histogram_quantile` tells about buckets whose counts went down, summed up over all series of a metric and all steps.
@@ -87,24 +88,42 @@ impl Remarks {
         }
     }
 
-    /// Whether nothing was remarked.
+    /// Whether there is nothing to absorb.
     pub(crate) fn is_empty(&self) -> bool {
         self.warnings.is_empty()
             && self.infos.is_empty()
             && self.not_monotonic.is_empty()
             && self.overlapping_starts.is_empty()
+            && !self.compares_histograms
     }
 
-    /// Adds remarks that came up later.
-    pub(crate) fn absorb(&mut self, later: Remarks) {
-        later.warnings.into_iter().for_each(|(text, span)| self.warn(text, span));
-        later.infos.into_iter().for_each(|(text, span)| self.info(text, span));
-        later.not_monotonic.into_iter().for_each(|new| self.not_monotonic(new));
-        for OverlappingStarts { metric, span, windows } in later.overlapping_starts {
-            self.overlapping_starts(&metric, span, windows);
+    /// Notes that reset hints of histograms were compared, which depend on the sample before, and so on where the reading began.
+    pub(crate) fn compares_histograms(&mut self) {
+        self.compares_histograms = true;
+    }
+
+    /// Whether the remarks read the same for fewer steps, and so does the answer: nothing in them is counted or cut.
+    pub(crate) fn hold_for_parts(&self) -> bool {
+        let counted = !self.not_monotonic.is_empty() || !self.overlapping_starts.is_empty();
+        !counted && self.dropped == (0, 0) && !self.compares_histograms
+    }
+
+    /// Adds remarks that came up later, or about other steps of the same query.
+    pub(crate) fn absorb(&mut self, other: Remarks) {
+        other.warnings.into_iter().for_each(|(text, span)| self.warn(text, span));
+        other.infos.into_iter().for_each(|(text, span)| self.info(text, span));
+        other.not_monotonic.into_iter().for_each(|new| self.not_monotonic(new));
+        for new in other.overlapping_starts {
+            self.overlapping_starts(&new.metric, new.span, new.windows);
         }
-        self.dropped.0 += later.dropped.0;
-        self.dropped.1 += later.dropped.1;
+        self.dropped = (self.dropped.0 + other.dropped.0, self.dropped.1 + other.dropped.1);
+        self.compares_histograms |= other.compares_histograms;
+    }
+
+    /// Memory of the texts.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let texts = self.warnings.iter().chain(&self.infos);
+        texts.map(|(text, _)| size_of::<(String, Span)>() + text.len()).sum()
     }
 
     /// The finished list, with positions in `query`.

@@ -158,17 +158,21 @@ impl Engine {
             return Err(QueryError::bad_data("zero or negative query resolution step widths are not accepted"));
         }
         let times = (start_ms, end_ms, step_ms);
-        deep::with_room(expr.depth(), || self.evaluate_range(source, context, expr, query, times))?
+        deep::with_room(expr.depth(), || {
+            let (series, remarks) = self.evaluate_range(source, context, expr, times)?;
+            Ok(QueryOutput { value: Value::Matrix(series), annotations: remarks.finish(query) })
+        })?
     }
 
-    fn evaluate_range(
+    /// The series of a range query, by labels, and what is to be remarked. The step is positive, and there is room for the depth of
+    /// the tree.
+    pub(crate) fn evaluate_range(
         &self,
         source: &dyn Source,
         context: &Context,
         expr: &Expr,
-        query: &str,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
-    ) -> Result<QueryOutput, QueryError> {
+    ) -> Result<(Vec<Series>, Remarks), QueryError> {
         let node = plan::build(expr, self.build_options(start_ms, end_ms, step_ms))?;
         let exec = self.exec(source, context);
         exec.check()?;
@@ -187,14 +191,21 @@ impl Engine {
             Node::String(_) => return Err(not_for_ranges("string")),
             Node::Matrix(_) => return Err(not_for_ranges("range vector")),
         };
-        Ok(QueryOutput { value: Value::Matrix(series), annotations: exec.eval.remarks.into_inner().finish(query) })
+        Ok((series, exec.eval.remarks.into_inner()))
     }
 
-    fn parsed(&self, query: &str) -> Result<Expr, QueryError> {
+    /// How this engine evaluates.
+    pub(crate) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// The tree of a query.
+    pub(crate) fn parsed(&self, query: &str) -> Result<Expr, QueryError> {
         parse::parse_with(query, self.options.features).map_err(|error| QueryError::bad_data(error.to_string()))
     }
 
-    fn build_options(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> BuildOptions {
+    /// What a plan depends on besides the tree.
+    pub(crate) fn build_options(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> BuildOptions {
         let default_subquery_step_ms = self.options.default_subquery_step_ms;
         BuildOptions { start_ms, end_ms, step_ms, default_subquery_step_ms }
     }

@@ -4,6 +4,7 @@
 
 pub mod annotations;
 pub mod ast_json;
+pub mod cache;
 pub mod calendar;
 mod deep;
 pub mod engine;
@@ -32,6 +33,7 @@ pub mod value;
 mod workers;
 
 pub use annotations::Annotations;
+pub use cache::RangeCache;
 pub use engine::{Engine, EngineOptions};
 pub use error::{QueryError, QueryErrorKind};
 pub use parse::Features;

@@ -13,7 +13,7 @@ const STEPS: i64 = 8;
 const START_MS: i64 = 120_000;
 
 /// Series with gaps, resets, special numbers and ends.
-fn memory() -> Memory {
+pub(crate) fn memory() -> Memory {
     let name = |n: &'static str, job: &'static str, le: &'static str| [("__name__", n), ("job", job), ("le", le)];
     let some = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
     Memory::default()

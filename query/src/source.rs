@@ -4,11 +4,20 @@ use std::collections::BTreeMap;
 
 use marigram_storage::Result;
 use marigram_storage::context::Context;
+use marigram_storage::db::Settled;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 use marigram_storage::write::MetadataEntry;
+
+/// Tells what has changed in the data of a source, so that answers can be kept.
+pub trait Changes: Send + Sync {
+    /// Has changes of the tenant's samples up to this time noted from now on, and tells of those so far. A change is noted before it can
+    /// be seen, and again when all of it can.
+    fn settle(&self, tenant: &TenantId, up_to_ms: i64) -> Settled;
+}
 
 /// Where series come from. All calls block, and see only the context's tenant.
 pub trait Source: Send + Sync {

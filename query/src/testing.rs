@@ -60,6 +60,16 @@ impl Memory {
         self
     }
 
+    /// Writes a sample into one of the series; one at the same time is replaced.
+    pub(crate) fn write(&mut self, series: usize, time_ms: i64, value: f64) {
+        let at = series % self.series.len();
+        let (_, samples) = &mut self.series[at];
+        match samples.binary_search_by_key(&time_ms, |(time_ms, _)| *time_ms) {
+            Ok(at) => samples[at].1 = value,
+            Err(at) => samples.insert(at, (time_ms, value)),
+        }
+    }
+
     /// The same series in chunks and batches of these sizes.
     pub(crate) fn cut(self, chunk_samples: usize, batch_series: usize) -> Self {
         Memory { chunk_samples, batch_series, ..self }
@@ -122,7 +132,7 @@ impl Memory {
 }
 
 /// An engine that knows the experimental functions, too.
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let features = Features { experimental_functions: true, ..Features::default() };
     Engine::new(EngineOptions { features, ..EngineOptions::default() })
 }

@@ -49,5 +49,8 @@ pub(super) fn evaluate(
             column.put(step, before + 1.0);
         }
     }
-    Ok(counts.into_iter().map(|(labels, column)| SeriesColumn::new(labels, column)).collect())
+    let mut out: Vec<_> = counts.into_iter().map(|(labels, column)| SeriesColumn::new(labels, column)).collect();
+    // As with groups that are folded.
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(out)
 }

@@ -76,6 +76,8 @@ pub(super) fn evaluate(
             out.push(series);
         }
     }
+    // Whoever adds groups up gets the same sum whichever steps were asked for.
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(out)
 }
 

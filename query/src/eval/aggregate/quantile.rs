@@ -53,6 +53,8 @@ pub(super) fn evaluate(
         }
         out.push(SeriesColumn { labels, column, drops_name });
     }
+    // As with groups that are folded.
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(out)
 }
 

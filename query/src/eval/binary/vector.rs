@@ -187,6 +187,9 @@ impl VectorBinary<'_> {
                 calculate(self.node, &many.column, &entry.column, &mut series.column, &mut notes)?;
             }
         }
+        if many.column.has_histograms() {
+            self.exec.remarks.borrow_mut().compares_histograms();
+        }
         notes.write(self.exec, self.node.op.as_str(), self.node.span);
         made.extend(self.fill_one(&signature, many)?);
         self.ready.extend(made.into_iter().filter(|series| !series.column.present.is_empty()));

@@ -123,6 +123,8 @@ impl<'q> HistogramOperator<'q> {
             }
         }
         inputs.iter_mut().for_each(|input| input.buckets.sort_by(|a, b| a.0.total_cmp(&b.0)));
+        // Whoever adds the results up gets the same sum whichever steps were asked for.
+        inputs.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.inputs = inputs.into_iter();
         Ok(())
     }
