@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use marigram_query::Engine;
 use marigram_query::source::Source;
+use marigram_query::{Engine, RangeCache};
 use marigram_storage::Result;
 use marigram_storage::bucket::catalog::CatalogBlock;
 use marigram_storage::db::Db;
@@ -32,6 +32,8 @@ pub struct Reader {
     pub source: Arc<dyn Source>,
     /// The engine.
     pub engine: Engine,
+    /// Answers of range queries over the source, where some are kept.
+    pub cache: Option<RangeCache>,
 }
 
 /// A role at work. Calls block, unless their doc says otherwise.

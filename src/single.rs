@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use marigram_query::RangeCache;
+use marigram_query::source::Changes;
 use marigram_storage::Result;
 use marigram_storage::db::{Db, WalFsync};
 use marigram_storage::env::Clock;
@@ -19,6 +21,7 @@ use crate::fanout::Local;
 use crate::scrape;
 use crate::service::{Reader, Service, Sink};
 use crate::status;
+use crate::telemetry;
 
 /// How soon the self-scrape looks again for a store that is being opened.
 const NOT_OPEN_PAUSE: Duration = Duration::from_millis(100);
@@ -75,6 +78,12 @@ impl Service for Single {
     fn cluster_status(&self) -> serde_json::Value {
         status::of_single(&self.db, self.clock.now_ms()).to_json()
     }
+
+    fn metrics(&self, out: &mut String) {
+        if let Some(cache) = &self.reader.cache {
+            telemetry::query_cache::write(out, &cache.stats());
+        }
+    }
 }
 
 /// Opens the store, then looks for due work until it is time to end.
@@ -83,7 +92,11 @@ fn keep_store(app: &Arc<App>, stop: &StopFlag) {
         Ok(db) => Arc::new(db),
         Err(error) => return app.tell(Event::Failed(Failure::Open(error))),
     };
-    let reader = Reader { source: Arc::new(Local(Arc::clone(&db))), engine: app.new_engine() };
+    let source = Arc::new(Local(Arc::clone(&db)));
+    let new_cache =
+        |options| RangeCache::new(options, Arc::clone(&app.env.clock), Arc::clone(&source) as Arc<dyn Changes>);
+    let cache = app.settings.query.cache.map(new_cache);
+    let reader = Reader { source, engine: app.new_engine(), cache };
     app.serve(Arc::new(Single { db: Arc::clone(&db), clock: Arc::clone(&app.env.clock), reader }));
     maintain(app, &db, stop);
 }

@@ -166,6 +166,10 @@ pub struct SingleArgs {
     #[command(flatten, next_help_heading = "Query limits")]
     pub query: QueryArgs,
 
+    /// The cache of range queries.
+    #[command(flatten, next_help_heading = "Query cache")]
+    pub cache: CacheArgs,
+
     /// Limits of writes.
     #[command(flatten, next_help_heading = "Write limits")]
     pub write: WriteArgs,
@@ -301,6 +305,18 @@ pub struct QueryArgs {
     /// Requests that read data and take this long are logged; 0 logs none.
     #[arg(long, env = "MARIGRAM_QUERY_LOG_SLOW", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub query_log_slow: Duration,
+}
+
+/// The cache of range queries.
+#[derive(Debug, Clone, Args)]
+pub struct CacheArgs {
+    /// Memory for answers of range queries at steps whose data is old: of dashboards that reload, only the new steps are evaluated. 0 switches the cache off; a request does so for itself by nocache=1 or the header Cache-Control: no-store.
+    #[arg(long, env = "MARIGRAM_QUERY_CACHE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = parse_bytes)]
+    pub query_cache_size: u64,
+
+    /// Steps that look at younger samples are not kept. Samples that come later than this are seen at once, too, but answers that would have them are evaluated again.
+    #[arg(long, env = "MARIGRAM_QUERY_CACHE_MIN_AGE", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    pub query_cache_min_age: Duration,
 }
 
 /// Limits of writes.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use marigram_query::cache::CacheOptions;
 use marigram_query::{Features, Parallelism};
 use marigram_storage::db::DbOptions;
 use marigram_storage::model::labels::METRIC_NAME;
 
 use super::args::{
-    CommonArgs, CompactArgs, InsertArgs, QueryArgs, QueryNodeArgs, SingleArgs, StorageArgs, StoreArgs, WriteArgs,
+    CacheArgs, CommonArgs, CompactArgs, InsertArgs, QueryArgs, QueryNodeArgs, SingleArgs, StorageArgs, StoreArgs,
+    WriteArgs,
 };
 use super::units::as_ms;
 use crate::role::Role;
@@ -113,6 +115,8 @@ pub struct QuerySettings {
     pub search: bool,
     /// Most results that a search may ask for; 0: any number.
     pub search_limit_max: usize,
+    /// The cache of range queries; `None`: there is none.
+    pub cache: Option<CacheOptions>,
 }
 
 /// Limits of writes.
@@ -168,6 +172,7 @@ impl Settings {
         let mut settings = Settings::common(Role::Single, args.common, SINGLE_RETENTION)?;
         settings.self_scrape_interval = Some(args.self_scrape_interval).filter(|interval| !interval.is_zero());
         settings.query = QuerySettings::checked(args.query)?;
+        settings.query.cache = cache(args.cache)?;
         settings.write = WriteSettings::checked(args.write)?;
         settings.store = store(args.store, settings.retention_ms)?;
         Ok(settings)
@@ -309,8 +314,17 @@ impl QuerySettings {
             features,
             search,
             search_limit_max: query.search_limit_max,
+            cache: None,
         })
     }
+}
+
+fn cache(cache: CacheArgs) -> Result<Option<CacheOptions>, SettingsError> {
+    if cache.query_cache_size == 0 {
+        return Ok(None);
+    }
+    let bytes_max = size("query-cache-size", cache.query_cache_size)?;
+    Ok(Some(CacheOptions { bytes_max, min_age_ms: as_ms(cache.query_cache_min_age) }))
 }
 
 /// What of PromQL is on, and whether the search API is.
@@ -434,6 +448,9 @@ mod tests {
         let off = settings(&["--retention", "0", "--self-scrape-interval", "0"]).unwrap();
         assert_eq!(off.store.retention_ms, 0);
         assert_eq!(off.self_scrape_interval, None);
+        let cache = |flags: &[&str]| settings(flags).unwrap().query.cache;
+        assert_eq!(cache(&["--query-cache-size", "0"]), None);
+        assert_eq!(cache(&[]), Some(CacheOptions { bytes_max: 64 << 20, min_age_ms: 300_000 }));
         for flag in ["query-timeout", "query-max-concurrency", "max-series", "write-max-request-bytes"] {
             let error = settings(&[&format!("--{flag}"), "0"]).unwrap_err();
             assert_eq!(error.flag, flag);

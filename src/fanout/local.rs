@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use marigram_query::source::Source;
+use marigram_query::source::{Changes, Source};
 use marigram_storage::Result;
 use marigram_storage::context::Context;
-use marigram_storage::db::Db;
+use marigram_storage::db::{Db, Settled};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 use marigram_storage::write::MetadataEntry;
@@ -16,6 +17,12 @@ use marigram_storage::write::MetadataEntry;
 /// The store of this process as the engine's source.
 #[derive(Clone)]
 pub struct Local(pub Arc<Db>);
+
+impl Changes for Local {
+    fn settle(&self, tenant: &TenantId, up_to_ms: i64) -> Settled {
+        self.0.settle(tenant, up_to_ms)
+    }
+}
 
 impl Source for Local {
     fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {

@@ -14,7 +14,7 @@ use marigram_storage::model::tenant::TenantId;
 use super::answer;
 use super::error::ApiError;
 use super::params::{Params, invalid};
-use super::request::read_request;
+use super::request::{self, read_request};
 use super::work::{self, ReadOptions, Work};
 use crate::app::App;
 
@@ -37,7 +37,9 @@ pub async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Re
 
 /// `/api/v1/query_range`
 pub async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let no_store = request::no_store(request.headers());
     let (tenant, params) = read_request(&app, request).await?;
+    let asks_cache = !params.flag("nocache", false)? && !no_store;
     let limit = params.limit("limit")?;
     let start_ms = params.required_time_ms("start")?;
     let end_ms = params.required_time_ms("end")?;
@@ -56,7 +58,10 @@ pub async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     }
     evaluate(&app, tenant, &params, "/api/v1/query_range", limit, move |work, query, lookback_ms| {
         let engine = work.engine.with_lookback(lookback_ms);
-        engine.range(work.source, work.context, query, start_ms, end_ms, step_ms)
+        match work.cache.filter(|_| asks_cache) {
+            Some(cache) => cache.range(&engine, work.source, work.context, query, (start_ms, end_ms, step_ms)),
+            None => engine.range(work.source, work.context, query, start_ms, end_ms, step_ms),
+        }
     })
     .await
 }

@@ -104,6 +104,12 @@ pub async fn read_request(app: &App, request: axum::extract::Request) -> Result<
     Ok((tenant, Params::new(&form, parts.uri.query())))
 }
 
+/// Whether a request is to be answered without anything that is kept for others: what the caches in front of Prometheus heed.
+pub fn no_store(headers: &HeaderMap) -> bool {
+    let directives = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    directives.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-store"))
+}
+
 /// The type of a `Content-Type` without its parameters.
 pub fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use marigram_query::Engine;
 use marigram_query::merge::Deduplicated;
 use marigram_query::source::Source;
+use marigram_query::{Engine, RangeCache};
 use marigram_storage::context::Context;
 use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::model::tenant::TenantId;
@@ -100,6 +100,8 @@ pub struct Work<'a> {
     pub source: &'a dyn Source,
     /// Evaluates PromQL.
     pub engine: &'a Engine,
+    /// Answers of range queries over the source, where some are kept.
+    pub cache: Option<&'a RangeCache>,
     /// Tenant, deadline, memory; what was missing.
     pub context: &'a Context,
     /// How long the request waited for its place.
@@ -144,8 +146,10 @@ impl Placed {
     fn work<T>(self, work: impl FnOnce(&Work<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
         let Placed { app, context, ticket, waited, replica_labels, _place } = self;
         let reader = app.reader().map_err(ApiError::unavailable)?;
+        // What is taken of which replica depends on where a range begins.
+        let cache = reader.cache.as_ref().filter(|_| replica_labels.is_empty());
         let source = source(reader, replica_labels);
-        let result = work(&Work { source: &*source, engine: &reader.engine, context: &context, waited });
+        let result = work(&Work { source: &*source, engine: &reader.engine, cache, context: &context, waited });
         ticket.done(result.as_ref().map_or_else(|error| error.error_type.name(), |_| "success"));
         result
     }

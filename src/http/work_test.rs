@@ -95,7 +95,7 @@ fn app() -> Arc<App> {
         disk: Arc::new(RealDisk),
     };
     let app = Arc::new(App::new(Settings::single(*args).unwrap(), env, mpsc::channel().0));
-    app.serve(Arc::new(Role(Reader { source: Arc::new(Short), engine: app.new_engine() })));
+    app.serve(Arc::new(Role(Reader { source: Arc::new(Short), engine: app.new_engine(), cache: None })));
     app
 }
 

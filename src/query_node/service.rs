@@ -33,7 +33,7 @@ impl QueryNode {
     pub(super) fn new(app: &App, peers: Arc<Peers>, bucket: Followed, runtime: &Handle) -> Self {
         let cluster = Cluster::new(Arc::clone(&peers) as _, Arc::new(bucket.clone()), runtime.clone());
         QueryNode {
-            reader: Reader { source: Arc::new(cluster.clone()), engine: app.new_engine() },
+            reader: Reader { source: Arc::new(cluster.clone()), engine: app.new_engine(), cache: None },
             peers,
             bucket,
             cluster,

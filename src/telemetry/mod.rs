@@ -5,6 +5,7 @@
 
 pub mod log;
 pub(crate) mod process;
+pub(crate) mod query_cache;
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -256,7 +256,7 @@ fn stays_apart(node: &VectorNode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Asked;
+    use super::super::asked::Asked;
     use super::*;
     use crate::parse::parse_with;
     use crate::{Engine, EngineOptions, Features};

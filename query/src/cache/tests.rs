@@ -20,6 +20,7 @@ use super::*;
 use crate::EngineOptions;
 use crate::property_test::{memory, vector};
 use crate::testing::{Memory, context, engine};
+use crate::value::Series;
 
 /// Series that can be written to, and whose changes are counted.
 struct Live {
