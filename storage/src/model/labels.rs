@@ -15,6 +15,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -67,15 +68,16 @@ pub enum LabelError {
 }
 
 /// A label set in canonical form: sorted by name, names unique and not empty, values not empty, all UTF-8.
-/// Cheap to clone. A result of PromQL may lack `__name__`; a stored series never does.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// Cheap to clone; it hashes as its canonical bytes do. A result of PromQL may lack `__name__`; a stored series never does.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Labels {
-    bytes: Arc<[u8]>,
+    /// `None` where there is no label, never an empty slice.
+    bytes: Option<Arc<[u8]>>,
 }
 
-impl Default for Labels {
-    fn default() -> Self {
-        Labels { bytes: Arc::from(&[][..]) }
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -86,12 +88,12 @@ impl Labels {
     /// [`LabelError::Malformed`] and its siblings say what is wrong.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, LabelError> {
         check_canonical(bytes)?;
-        Ok(Labels { bytes: Arc::from(bytes) })
+        Ok(Labels::of_canonical(bytes))
     }
 
     /// Keeps a copy of bytes that are known to be canonical. Others give a label set whose walk ends early.
     pub(crate) fn of_canonical(bytes: &[u8]) -> Self {
-        Labels { bytes: Arc::from(bytes) }
+        Labels { bytes: (!bytes.is_empty()).then(|| Arc::from(bytes)) }
     }
 
     /// A label set from pairs in any order; empty values are dropped, and of equal names the later wins.
@@ -117,34 +119,34 @@ impl Labels {
             push_label(&mut bytes, name, value);
             previous = Some(name);
         }
-        Ok(Labels { bytes: bytes.into() })
+        Ok(Labels::of_canonical(&bytes))
     }
 
     /// A label set from the fields of a canonical one, in their order.
     pub(crate) fn from_fields<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let mut bytes = Vec::with_capacity(fields.clone().map(<[u8]>::len).sum());
         fields.for_each(|field| bytes.extend_from_slice(field));
-        Labels { bytes: bytes.into() }
+        Labels::of_canonical(&bytes)
     }
 
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_deref().unwrap_or_default()
     }
 
     /// The id of this label set.
     pub fn id(&self) -> SeriesId {
-        SeriesId::of(&self.bytes)
+        SeriesId::of(self.as_bytes())
     }
 
     /// Whether there is no label at all.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_none()
     }
 
     /// The labels in ascending order of their names.
     pub fn iter(&self) -> LabelIter<'_> {
-        LabelIter { rest: &self.bytes }
+        LabelIter { rest: self.as_bytes() }
     }
 
     /// The value of the label `name`, or `None` where the set lacks it.
@@ -162,11 +164,27 @@ impl Labels {
         if !self.iter().any(|(n, _)| drop(n)) {
             return self.clone();
         }
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        for (name, value) in self.iter().filter(|(n, _)| !drop(n)) {
-            push_label(&mut bytes, name, value);
+        self.only(|name| std::str::from_utf8(name).is_ok_and(|name| !drop(name)))
+    }
+
+    /// The set of those labels whose names `keep` accepts.
+    pub fn only(&self, keep: impl FnMut(&[u8]) -> bool) -> Labels {
+        let mut bytes = Vec::with_capacity(self.as_bytes().len());
+        self.push_only(keep, &mut bytes);
+        Labels::of_canonical(&bytes)
+    }
+
+    /// Appends the canonical bytes of those labels whose names `keep` accepts. It is asked in ascending order.
+    pub fn push_only(&self, mut keep: impl FnMut(&[u8]) -> bool, out: &mut Vec<u8>) {
+        let mut rest = self.as_bytes();
+        while let Some((label, after)) = take_field(rest, TAG_LABEL)
+            && let Some((name, _)) = take_field(label, TAG_NAME)
+        {
+            if keep(name) {
+                out.extend_from_slice(rest.get(..rest.len() - after.len()).unwrap_or_default());
+            }
+            rest = after;
         }
-        Labels { bytes: bytes.into() }
     }
 }
 
@@ -365,7 +383,7 @@ impl LabelsBuilder {
         for (name, value) in &self.pairs {
             push_label(&mut bytes, name, value);
         }
-        Labels { bytes: bytes.into() }
+        Labels::of_canonical(&bytes)
     }
 }
 
@@ -460,6 +478,24 @@ mod tests {
                 let rebuilt = Labels::from_pairs(labels.iter());
                 prop_assert_eq!(rebuilt.as_bytes(), &bytes[..]);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_of_a_set_is_the_set_of_those_pairs(input in pairs(), drop in "[a-zA-Z_]{0,3}") {
+            let input = input.iter().map(|(n, v)| (n.as_str(), v.as_str())).filter(|(n, _)| !n.is_empty());
+            let labels = Labels::from_pairs(input);
+            let expected = Labels::from_pairs(labels.iter().filter(|(n, _)| *n != drop));
+            prop_assert_eq!(labels.without(|name| name == drop), expected.clone());
+            prop_assert_eq!(labels.only(|name| name != drop.as_bytes()), expected.clone());
+            prop_assert_eq!(expected.is_empty(), expected == Labels::default());
+            let hash = |of: &dyn Fn(&mut std::hash::DefaultHasher)| {
+                let mut hasher = std::hash::DefaultHasher::new();
+                of(&mut hasher);
+                hasher.finish()
+            };
+            prop_assert_eq!(hash(&|hasher| labels.hash(hasher)), hash(&|hasher| labels.as_bytes().hash(hasher)));
         }
     }
 

@@ -10,7 +10,7 @@ mod limit;
 mod quantile;
 mod topk;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{Equivalent, HashMap};
 use marigram_storage::model::labels::{Labels, METRIC_NAME};
 
 use super::column::Column;
@@ -52,38 +52,57 @@ pub(super) fn open_aggregate<'q>(
 
 /// Finds the group of each series.
 struct Groups<'q> {
-    by: HashSet<&'q str>,
+    /// The names that are grouped by, or left out: ascending.
+    names: Vec<&'q [u8]>,
     without: bool,
     known: HashMap<Labels, usize>,
+    key: Vec<u8>,
+}
+
+/// The canonical bytes of a group's labels, before there is a label set of them.
+#[derive(Hash)]
+struct Key<'a>(&'a [u8]);
+
+impl Equivalent<Labels> for Key<'_> {
+    fn equivalent(&self, labels: &Labels) -> bool {
+        self.0 == labels.as_bytes()
+    }
 }
 
 impl<'q> Groups<'q> {
     fn new(grouping: &'q Grouping) -> Self {
-        let by = grouping.labels.iter().map(String::as_str).collect();
-        Groups { by, without: grouping.without, known: HashMap::new() }
+        let mut names: Vec<&[u8]> = grouping.labels.iter().map(String::as_bytes).collect();
+        if grouping.without {
+            names.push(METRIC_NAME.as_bytes());
+        }
+        names.sort_unstable();
+        Groups { names, without: grouping.without, known: HashMap::new(), key: Vec::new() }
     }
 
-    /// The labels that a group of this series has.
-    fn labels(&self, labels: &Labels) -> Labels {
-        if self.without {
-            labels.without(|name| name == METRIC_NAME || self.by.contains(name))
-        } else if self.by.is_empty() {
-            Labels::default()
-        } else {
-            labels.without(|name| !self.by.contains(name))
+    /// Whether groups have a label of that name; to be asked about names in ascending order.
+    fn keeps(&self) -> impl FnMut(&[u8]) -> bool {
+        let mut names = self.names.iter().peekable();
+        move |name| {
+            while names.next_if(|other| **other < name).is_some() {}
+            names.peek().is_some_and(|other| **other == name) != self.without
         }
     }
 
     /// The number of the group, counted from 0 in the order in which they come up; its labels if it is a new one.
     fn find(&mut self, labels: &Labels) -> (usize, Option<Labels>) {
-        let key = self.labels(labels);
-        let next = self.known.len();
-        match self.known.entry(key) {
-            hashbrown::hash_map::Entry::Occupied(entry) => (*entry.get(), None),
-            hashbrown::hash_map::Entry::Vacant(entry) => {
-                let labels = entry.key().clone();
-                entry.insert(next);
-                (next, Some(labels))
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        if self.without || !self.names.is_empty() {
+            labels.push_only(self.keeps(), &mut key);
+        }
+        let known = self.known.get(&Key(&key)).copied();
+        self.key = key;
+        match known {
+            Some(number) => (number, None),
+            None => {
+                let (number, labels) = (self.known.len(), labels.only(self.keeps()));
+                self.known.insert(labels.clone(), number);
+                (number, Some(labels))
             }
         }
     }
