@@ -393,10 +393,18 @@ proptest! {
                 prop_assert_eq!(block.label_values(name, &matchers, TimeRange::ALL).unwrap(), values, "{} {}", one, other);
             }
         }
-        let early = TimeRange { start_ms: i64::MIN, end_ms: 90_000 };
-        let expected: Vec<u32> = (0..).zip(&all).filter(|(_, (_, c))| c.0[0] <= 90_000).map(|(i, _)| i).collect();
-        let found: Vec<u32> = block.select(&[], early).unwrap().iter().map(|r| r.0).collect();
-        prop_assert_eq!(found, expected);
+        // All series overlap some of these ranges, none others; of the rest whole groups do, and single series.
+        for (start_ms, end_ms) in [(i64::MIN, 90_000), (i64::MIN, 900), (445_000, i64::MAX), (400_000, 410_000), (200_000, 200_000), (1, 0)] {
+            let range = TimeRange { start_ms, end_ms };
+            let overlaps = |c: &Column| c.0[0] <= end_ms && *c.0.last().unwrap() >= start_ms;
+            let expected: Vec<u32> = (0..).zip(&all).filter(|(_, (_, c))| overlaps(c)).map(|(i, _)| i).collect();
+            let found: Vec<u32> = block.select(&[], range).unwrap().iter().map(|r| r.0).collect();
+            prop_assert_eq!(&found, &expected, "{:?}", range);
+            let mut pods: Vec<&str> = expected.iter().filter_map(|at| all[*at as usize].0.get("pod")).collect();
+            pods.sort_unstable();
+            pods.dedup();
+            prop_assert_eq!(block.label_values("pod", &[], range).unwrap(), pods, "{:?}", range);
+        }
     }
 }
 

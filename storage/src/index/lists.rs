@@ -91,10 +91,7 @@ impl Place {
 
     /// Reads the postings out of the payloads; `None` for bytes that no builder makes, and for copies.
     pub(super) fn read(&self, payloads: &[u8], series: u32) -> Option<RoaringBitmap> {
-        let slice = |at: u64, length: u64| {
-            let at = usize::try_from(at).ok()?;
-            payloads.get(at..at.checked_add(usize::try_from(length).ok()?)?)
-        };
+        let slice = |at: u64, length: u64| slice(payloads, at, length);
         let found = match self.form {
             Form::Copy { .. } => None,
             Form::Run { first } => {
@@ -113,28 +110,73 @@ impl Place {
         let holds = found.len() == u64::from(self.count) && found.max().is_some_and(|max| max < series);
         holds.then_some(found)
     }
+
+    /// Whether one of the postings is among `within`: of sparse ones no more is read than it takes to know. `None` as for
+    /// [`Place::read`].
+    pub(super) fn meets(&self, payloads: &[u8], series: u32, within: &RoaringBitmap) -> Option<bool> {
+        match self.form {
+            Form::Run { first } => Some(within.range_cardinality(first..first.checked_add(self.count)?) > 0),
+            Form::Sparse { first, span, at } => {
+                let (low, high) = sparse_bytes(self.count, span);
+                let (low, high) = (slice(payloads, at, low)?, slice(payloads, at + low, high)?);
+                let mut found = false;
+                visit_sparse(self.count, first, span, low, high, |number| {
+                    found = within.contains(number);
+                    !found
+                })?;
+                Some(found)
+            }
+            Form::Runs { .. } | Form::Roaring { .. } | Form::Copy { .. } => {
+                self.read(payloads, series).map(|read| !read.is_disjoint(within))
+            }
+        }
+    }
+}
+
+fn slice(payloads: &[u8], at: u64, length: u64) -> Option<&[u8]> {
+    let at = usize::try_from(at).ok()?;
+    payloads.get(at..at.checked_add(usize::try_from(length).ok()?)?)
 }
 
 fn read_sparse(count: u32, first: u32, span: u32, low: &[u8], high: &[u8]) -> Option<RoaringBitmap> {
+    let mut numbers = Vec::with_capacity(count as usize);
+    visit_sparse(count, first, span, low, high, |number| {
+        numbers.push(number);
+        true
+    })?;
+    RoaringBitmap::from_sorted_iter(numbers).ok()
+}
+
+/// Calls `visit` with the numbers in their order, until it answers `false`.
+fn visit_sparse(
+    count: u32,
+    first: u32,
+    span: u32,
+    low: &[u8],
+    high: &[u8],
+    mut visit: impl FnMut(u32) -> bool,
+) -> Option<()> {
     let width = low_width(count, span);
     let low = Packed::over(low, count.into(), width)?;
-    let mut numbers = Vec::with_capacity(count as usize);
+    let mut row = 0;
     for (at, chunk) in high.chunks(8).enumerate() {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
         let mut word = u64::from_le_bytes(word);
         while word != 0 {
-            let row = numbers.len();
             let bit = at as u64 * 64 + u64::from(word.trailing_zeros());
             word &= word - 1;
             let above = u32::try_from(bit.checked_sub(row as u64)?).ok()?;
             if row >= count as usize || above > u32::MAX >> width {
                 return None;
             }
-            numbers.push(first.checked_add(above << width | low.get(row))?);
+            if !visit(first.checked_add(above << width | low.get(row))?) {
+                return Some(());
+            }
+            row += 1;
         }
     }
-    RoaringBitmap::from_sorted_iter(numbers).ok()
+    Some(())
 }
 
 fn read_runs(mut payload: &[u8], series: u32) -> Option<RoaringBitmap> {
@@ -240,7 +282,14 @@ mod tests {
         assert!(rest.is_empty() && at == payloads.len() as u64);
         let series = numbers.last().unwrap() + 1;
         assert!(place.fits(series) && place.count as usize == numbers.len());
-        assert_eq!(place.read(&payloads, series).unwrap().iter().collect::<Vec<_>>(), numbers);
+        let read = place.read(&payloads, series).unwrap();
+        assert_eq!(read.iter().collect::<Vec<_>>(), numbers);
+        for one in [numbers[0], numbers[numbers.len() / 2], series - 1] {
+            assert_eq!(place.meets(&payloads, series, &RoaringBitmap::from_iter([one])), Some(true));
+        }
+        let others = numbers.iter().flat_map(|n| [n.saturating_sub(1), n + 1]).filter(|n| !read.contains(*n));
+        let others = RoaringBitmap::from_iter(others);
+        assert_eq!(place.meets(&payloads, series, &others), Some(false));
         assert!(place.read(&payloads, series - 1).is_none(), "a series beyond the last");
         if !payloads[3..].is_empty() {
             assert!(place.read(&payloads[..payloads.len() - 1], series).is_none(), "bytes that are missing");
@@ -266,6 +315,7 @@ mod tests {
                 && let Some(found) = place.read(&payloads, 100)
             {
                 prop_assert!(found.max().unwrap() < 100);
+                prop_assert_eq!(place.meets(&payloads, 100, &found), Some(true));
             }
         }
     }

@@ -71,6 +71,10 @@ pub(crate) trait Postings {
     ) -> Result<Option<Vec<String>>, Self::Error> {
         Ok(None)
     }
+    /// Whether a series of `within` has that value.
+    fn value_meets<'a>(&'a self, value: Self::Value<'a>, within: &RoaringBitmap) -> Result<bool, Self::Error> {
+        Ok(!self.value_series(value)?.is_disjoint(within))
+    }
     /// How many series have that value; known without reading the postings.
     fn value_count(&self, value: Self::Value<'_>) -> u64;
 }
@@ -176,7 +180,7 @@ pub(crate) fn label_values<P: Postings>(
     index.visit_values(name, "", |text, value| {
         let used = match within {
             None => true,
-            Some(within) => !index.value_series(value)?.is_disjoint(within),
+            Some(within) => index.value_meets(value, within)?,
         };
         if used {
             values.push(text.to_owned());

@@ -2,6 +2,7 @@
 
 use roaring::RoaringBitmap;
 
+use super::groups::GROUP_SERIES;
 use super::matching;
 use super::reader::{Index, TenantIndex};
 use crate::error::Result;
@@ -22,16 +23,32 @@ impl TenantIndex {
         if range.start_ms <= own.start_ms && own.end_ms <= range.end_ms {
             return Ok(selected);
         }
+        selected -= self.outside(&selected, range)?;
+        Ok(selected)
+    }
+
+    /// The series of `selected` that have no chunk that overlaps `range`.
+    fn outside(&self, selected: &RoaringBitmap, range: TimeRange) -> Result<RoaringBitmap> {
         let mut outside = RoaringBitmap::new();
+        let groups = match self.index() {
+            Index::V1(_) => None,
+            Index::V2(index) if index.groups.all_overlap(range) => return Ok(outside),
+            Index::V2(index) => Some(&index.groups),
+        };
         let mut cursor = self.cursor();
-        for series in &selected {
+        let mut series_left = selected.iter();
+        while let Some(series) = series_left.next() {
+            let number = series / GROUP_SERIES;
+            if groups.is_some_and(|groups| groups.group_overlaps(number, range)) {
+                series_left.advance_to((number + 1).saturating_mul(GROUP_SERIES));
+                continue;
+            }
             cursor.seek(series)?;
             if !cursor.overlaps(range)? {
                 outside.insert(series);
             }
         }
-        selected -= outside;
-        Ok(selected)
+        Ok(outside)
     }
 
     /// The label names of those series, ascending.

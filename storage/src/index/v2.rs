@@ -42,7 +42,7 @@ impl TenantIndexV2 {
         let broken = |name: &'static str| move || Error::corrupt(what, format!("{name}: the table is not well-formed"));
         let labels = LabelsTable::open(labels, postings.len() as u64).ok_or_else(broken("labels"))?;
         let times = TimesTable::open(times).ok_or_else(broken("times"))?;
-        let groups = GroupsTable::open(groups, &labels).ok_or_else(broken("series"))?;
+        let mut groups = GroupsTable::open(groups, &labels).ok_or_else(broken("series"))?;
         let range = groups.check(&labels, &times, chunks_bytes).ok_or_else(broken("series"))?;
         Ok(TenantIndexV2 { what: what.into(), labels, postings, times, groups, range })
     }
@@ -76,12 +76,16 @@ impl TenantIndexV2 {
     }
 
     fn read(&self, place: Place) -> Result<Cow<'_, RoaringBitmap>> {
-        let place = match place.copy_of() {
+        let series = self.original(place).and_then(|place| place.read(&self.postings, self.labels.series));
+        series.map(Cow::Owned).ok_or_else(|| self.damaged("postings"))
+    }
+
+    /// Where the postings stand that a place is a copy of.
+    fn original(&self, place: Place) -> Option<Place> {
+        match place.copy_of() {
             None => Some(place),
             Some(other) => self.labels.place(other).filter(|copied| copied.count == place.count),
-        };
-        let series = place.and_then(|place| place.read(&self.postings, self.labels.series));
-        series.map(Cow::Owned).ok_or_else(|| self.damaged("postings"))
+        }
     }
 }
 
@@ -174,6 +178,12 @@ impl Postings for TenantIndexV2 {
             String::from_utf8(text).ok()
         };
         pairs.into_iter().map(|pair| text(pair).ok_or_else(|| self.damaged("labels"))).collect::<Result<_>>().map(Some)
+    }
+
+    fn value_meets(&self, value: PairPlace, within: &RoaringBitmap) -> Result<bool> {
+        let place = self.original(value.place);
+        let meets = place.and_then(|place| place.meets(&self.postings, self.labels.series, within));
+        meets.ok_or_else(|| self.damaged("postings"))
     }
 
     fn value_count(&self, value: PairPlace) -> u64 {

@@ -23,6 +23,21 @@ pub(in crate::index) struct GroupsTable {
     table_rows: u64,
     ends_at: usize,
     groups_at: usize,
+    cores: Cores,
+}
+
+/// Ranges of time that all chunks of a group overlap: from the latest first timestamp to the earliest last one. Where the end is
+/// before the start, a range that holds both and all between still overlaps them all.
+#[derive(Debug)]
+struct Cores {
+    by_group: Box<[TimeRange]>,
+    /// That of all groups.
+    all: TimeRange,
+}
+
+/// What every chunk overlaps that overlaps both.
+fn narrower(one: TimeRange, other: TimeRange) -> TimeRange {
+    TimeRange { start_ms: one.start_ms.max(other.start_ms), end_ms: one.end_ms.min(other.end_ms) }
 }
 
 impl GroupsTable {
@@ -46,27 +61,31 @@ impl GroupsTable {
         if groups_at > payload.len() || u32_at(&payload, HEADER_BYTES + shapes as usize * 4 - 4)? != shapes_bytes {
             return None;
         }
-        Some(GroupsTable { payload, shapes, shapes_at, tables, table_rows, ends_at: at, groups_at })
+        let cores = Cores { by_group: Box::default(), all: TimeRange::ALL };
+        Some(GroupsTable { payload, shapes, shapes_at, tables, table_rows, ends_at: at, groups_at, cores })
     }
 
     /// Checks every series: shapes and values exist, label order, chunks one behind the other in the file and in time. Answers
-    /// the time that all chunks cover.
+    /// the time that all chunks cover, and notes what they have in common.
     pub(in crate::index) fn check(
-        &self,
+        &mut self,
         labels: &LabelsTable,
         times: &TimesTable,
         chunks_bytes: u64,
     ) -> Option<TimeRange> {
         let mut range = TimeRange::EMPTY;
+        let groups = labels.series.div_ceil(GROUP_SERIES);
+        let mut cores = Vec::with_capacity(groups as usize);
         let (mut group, mut offset, mut end) = (Group::default(), None, 0);
         let (mut before, mut pairs): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
-        for number in 0..labels.series.div_ceil(GROUP_SERIES) {
+        for number in 0..groups {
             end = self.end(number).filter(|next| *next > end)?;
             group.parse(self, labels, number)?;
             let mut walk = group.walk();
             if offset.is_some_and(|offset| offset != walk.offset()) {
                 return None;
             }
+            let mut core = TimeRange::ALL;
             for row in 0..group.rows() {
                 pairs.clear();
                 group.row(labels, row, &mut pairs)?;
@@ -74,11 +93,25 @@ impl GroupsTable {
                     return None;
                 }
                 std::mem::swap(&mut before, &mut pairs);
-                range = range.union(walk.check_row(&group, times, chunks_bytes)?);
+                let covered = walk.check_row(&group, times, chunks_bytes, |chunk| core = narrower(core, chunk))?;
+                range = range.union(covered);
             }
             offset = Some(walk.end()?);
+            cores.push(core);
         }
-        (end as usize == self.payload.len() - self.groups_at).then_some(range)
+        let holds = end as usize == self.payload.len() - self.groups_at;
+        self.cores = Cores { all: cores.iter().copied().fold(TimeRange::ALL, narrower), by_group: cores.into() };
+        holds.then_some(range)
+    }
+
+    /// Whether it is known without a look at them that all chunks overlap `range`.
+    pub(in crate::index) fn all_overlap(&self, range: TimeRange) -> bool {
+        self.cores.all.overlaps(range)
+    }
+
+    /// The same of the chunks of one group.
+    pub(in crate::index) fn group_overlaps(&self, number: u32, range: TimeRange) -> bool {
+        self.cores.by_group.get(number as usize).is_some_and(|core| core.overlaps(range))
     }
 
     fn end(&self, group: u32) -> Option<u32> {
@@ -234,9 +267,10 @@ impl<'a> Group<'a> {
     /// The row of the root's tables that a series goes by; `None` where its value does not exist.
     pub(super) fn root_row(&self, row: u32) -> Option<u32> {
         let Some(column) = self.root.and_then(|at| self.columns.get(at)) else { return Some(0) };
-        match self.shape(row)?.binary_search(&column.name) {
-            Ok(_) => column.values.get(row as usize).checked_add(1),
-            Err(_) => Some(0),
+        // Where all series have the same names, they have all that there are in the group.
+        match self.shape_ends.len() == 1 || self.shape(row)?.binary_search(&column.name).is_ok() {
+            true => column.values.get(row as usize).checked_add(1),
+            false => Some(0),
         }
     }
 

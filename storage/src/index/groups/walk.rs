@@ -114,11 +114,19 @@ impl<'a> ChunkWalk<'a> {
         Some(TimeRange { start_ms, end_ms })
     }
 
-    /// Takes the chunks of the next series and checks that there is one, that they ascend in time, and lie in the file.
-    pub(super) fn check_row(&mut self, group: &Group<'a>, times: &TimesTable, chunks_bytes: u64) -> Option<TimeRange> {
+    /// Takes the chunks of the next series and checks that there is one, that they ascend in time, and lie in the file. `see` gets
+    /// the time of each.
+    pub(super) fn check_row(
+        &mut self,
+        group: &Group<'a>,
+        times: &TimesTable,
+        chunks_bytes: u64,
+        mut see: impl FnMut(TimeRange),
+    ) -> Option<TimeRange> {
         let mut covered: Option<TimeRange> = None;
         self.take_row(group, times, |chunk| {
             let range = TimeRange { start_ms: chunk.min_ms, end_ms: chunk.max_ms };
+            see(range);
             let later = covered.is_none_or(|before| before.end_ms < range.start_ms);
             covered = Some(covered.map_or(range, |before| before.union(range)));
             (later && chunk.place.end().is_none_or(|end| end <= chunks_bytes)).then_some(())
