@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::TimeRange;
-use crate::select::Found;
+use crate::select::{Found, FoundHere};
 
 impl Db {
     /// Label sets of the series that match any of `selectors` (none: all series) and have samples near `range`: sorted,
@@ -23,21 +23,20 @@ impl Db {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Labels>> {
-        let mut found = Found::new(context);
-        let mut add = |labels: Labels| {
-            let bytes = 2 * labels.as_bytes().len();
-            found.add(labels, bytes)
-        };
+        let mut found = Found::default();
         self.visit(context, selectors, range, |head, blocks| {
+            let mut here = FoundHere::new(context)?;
             if let Some((index, present)) = head {
-                present.iter().filter_map(|dense| index.labels(dense)).try_for_each(&mut add)?;
+                present.iter().filter_map(|dense| index.labels(dense)).try_for_each(|labels| here.push(labels))?;
             }
             if let Some((part, matchers)) = blocks {
+                let mut cursor = part.cursor();
                 for series in part.select(matchers, range)? {
-                    add(part.series(series)?.0)?;
+                    cursor.seek(series)?;
+                    here.push(cursor.labels()?.0)?;
                 }
             }
-            Ok(())
+            found.add(here)
         })?;
         Ok(found.into_sorted(limit))
     }
@@ -53,13 +52,13 @@ impl Db {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let mut found = Found::new(context);
+        let mut found = Found::default();
         self.visit(context, selectors, range, |head, blocks| {
             if let Some((index, present)) = head {
-                found.extend(index.postings().label_names(Some(present)))?;
+                found.add(FoundHere::of(context, index.postings().label_names(Some(present)))?)?;
             }
             if let Some((part, matchers)) = blocks {
-                found.extend(part.label_names(matchers, range)?)?;
+                found.add(FoundHere::of(context, part.label_names(matchers, range)?)?)?;
             }
             Ok(())
         })?;
@@ -78,13 +77,13 @@ impl Db {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let mut found = Found::new(context);
+        let mut found = Found::default();
         self.visit(context, selectors, range, |head, blocks| {
             if let Some((index, present)) = head {
-                found.extend(index.postings().label_values(name, Some(present)))?;
+                found.add(FoundHere::of(context, index.postings().label_values(name, Some(present)))?)?;
             }
             if let Some((part, matchers)) = blocks {
-                found.extend(part.label_values(name, matchers, range)?)?;
+                found.add(FoundHere::of(context, part.label_values(name, matchers, range)?)?)?;
             }
             Ok(())
         })?;

@@ -4,7 +4,7 @@ mod decode;
 mod found;
 
 pub use decode::{DecodedSeries, SeriesDecoder};
-pub(crate) use found::Found;
+pub(crate) use found::{Found, FoundHere};
 
 use std::cmp::Ordering;
 

@@ -39,7 +39,7 @@ use crate::index::TenantIndex;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::TimeRange;
-use crate::select::{Found, SelectRequest, SeriesStream};
+use crate::select::{Found, FoundHere, SelectRequest, SeriesStream};
 use cache::Cache;
 use layout::Layout;
 use parallel::in_parallel;
@@ -113,16 +113,14 @@ impl BucketBlocks {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Labels>> {
-        let found = Mutex::new(Found::new(context));
+        let found = Mutex::new(Found::default());
         self.shared.visit(context, blocks, selectors, range, |index, matchers| {
-            let mut cursor = index.cursor();
+            let (mut here, mut cursor) = (FoundHere::new(context)?, index.cursor());
             for series in &index.select(matchers, range)? {
                 cursor.seek(series)?;
-                let (labels, _) = cursor.labels()?;
-                let bytes = 2 * labels.as_bytes().len();
-                found.lock().add(labels, bytes)?;
+                here.push(cursor.labels()?.0)?;
             }
-            Ok(())
+            found.lock().add(here)
         })?;
         Ok(found.into_inner().into_sorted(limit))
     }
@@ -139,10 +137,10 @@ impl BucketBlocks {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let found = Mutex::new(Found::new(context));
+        let found = Mutex::new(Found::default());
         self.shared.visit(context, blocks, selectors, range, |index, matchers| {
             let names = index.label_names(matchers, range)?;
-            found.lock().extend(names)
+            found.lock().add(FoundHere::of(context, names)?)
         })?;
         Ok(found.into_inner().into_sorted(limit))
     }
@@ -160,10 +158,10 @@ impl BucketBlocks {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let found = Mutex::new(Found::new(context));
+        let found = Mutex::new(Found::default());
         self.shared.visit(context, blocks, selectors, range, |index, matchers| {
             let values = index.label_values(name, matchers, range)?;
-            found.lock().extend(values)
+            found.lock().add(FoundHere::of(context, values)?)
         })?;
         Ok(found.into_inner().into_sorted(limit))
     }
