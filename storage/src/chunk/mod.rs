@@ -17,6 +17,8 @@ pub use histogram::HISTOGRAMS_MAX;
 pub(crate) use histogram::tests as histogram_tests;
 pub use starts::StartsPart;
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::format::varint::{push_uvarint, take_uvarint};
 use crate::model::histogram::HistogramSample;
@@ -60,7 +62,15 @@ pub fn decode_times(bytes: &[u8], times: &mut Vec<i64>) -> Result<()> {
 /// # Errors
 /// [`Error::Corrupt`] on bytes that [`ValueEncoder::encode`] does not make of `count` values; `values` may then hold a part.
 pub fn decode_values(bytes: &[u8], count: usize, values: &mut Vec<f64>) -> Result<()> {
-    column::values::decode(bytes, count, values)
+    decode_values_within(bytes, count, 0..count, values)
+}
+
+/// As [`decode_values`], but appends only the values whose places are `within`, a part of `0..count`.
+///
+/// # Errors
+/// Those of [`decode_values`].
+pub fn decode_values_within(bytes: &[u8], count: usize, within: Range<usize>, values: &mut Vec<f64>) -> Result<()> {
+    column::values::decode(bytes, count, within, values)
         .ok_or_else(|| Error::corrupt("values column", "its bytes do not decode"))
 }
 
@@ -153,11 +163,11 @@ fn decode_any(times_column: &[u8], bytes: &[u8], times: &mut Vec<i64>, values: &
             let length = usize::try_from(take_uvarint(&mut rest)?).ok()?;
             let (own_times, own_values) = rest.split_at_checked(length)?;
             let count = column::times::decode(own_times, times)?;
-            column::values::decode(own_values, count, values)
+            column::values::decode(own_values, count, 0..count, values)
         }
         KIND_FLOAT_VALUES => {
             let count = column::times::decode(times_column, times)?;
-            column::values::decode(rest, count, values)
+            column::values::decode(rest, count, 0..count, values)
         }
         _ => None,
     }

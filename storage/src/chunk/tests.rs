@@ -102,6 +102,12 @@ fn reads_back(encoder: &mut ValueEncoder, values: &[f64]) {
         decode_values(&bytes[1..], values.len(), &mut got).unwrap();
         assert_eq!(got[0], 1.5, "values are appended");
         assert_eq!(bits(&got[1..]), bits(values));
+        for within in [values.len() / 3..values.len() - values.len() / 4, values.len() - 1..values.len(), 0..0] {
+            got.truncate(1);
+            decode_values_within(&bytes[1..], values.len(), within.clone(), &mut got).unwrap();
+            assert_eq!(bits(&got[1..]), bits(&values[within]));
+        }
+        assert!(decode_values_within(&bytes[1..], values.len(), 1..values.len() + 1, &mut got).is_err());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Encoded chunks to columns of floats and a list of histograms: decode, join where chunks overlap, clip to the range.
 //!
-//! 1. Chunks come in ascending order of their first timestamp. Each is decoded behind what is there. A column of timestamps that
-//!    neighbours share is decoded once.
+//! 1. Chunks come in ascending order of their first timestamp. Each is decoded behind what is there. Columns of timestamps that
+//!    chunks share are kept ([`SharedTimes`]); a series that is one such chunk is cut out of its column.
 //! 2. Where it begins before that ends, the two are joined from there on. Copies of the same samples (replicas that cut their
 //!    chunks at different places) are recognised by comparing, and dropped at once; anything else is merged.
 //! 3. When that has moved much more than was decoded (many chunks over the same time: a shuffled sender), all chunks are
@@ -9,9 +9,10 @@
 //!    doubling.
 //! 4. Chunks of histograms are decoded into a list beside, which is joined in the end ([`join_kinds`]); so are start timestamps.
 
-use bytes::Bytes;
+use std::ops::Range;
 
 use super::EncodedChunk;
+use super::shared_times::SharedTimes;
 use crate::chunk::{self, KIND_FLOAT_VALUES};
 use crate::error::Result;
 use crate::model::histogram::HistogramSample;
@@ -37,9 +38,7 @@ pub struct SeriesDecoder {
     joined_values: Vec<f64>,
     histograms: Vec<HistogramSample>,
     starts: Vec<StartTime>,
-    /// The last shared column, and what it decodes to.
-    shared: Bytes,
-    shared_times: Vec<i64>,
+    shared: SharedTimes,
 }
 
 impl SeriesDecoder {
@@ -71,6 +70,11 @@ impl SeriesDecoder {
         range: TimeRange,
     ) -> Result<(DecodedSeries<'_>, &[StartTime])> {
         self.clear();
+        if let [chunk] = chunks
+            && let Some(values) = values_alone(chunk)
+        {
+            return self.decode_one(chunk, values, range).map(|columns| (columns, &[][..]));
+        }
         let (mut decoded, mut moved) = (0, 0);
         for chunk in chunks.iter().filter(|chunk| chunk.overlaps(range)) {
             let before = self.times.len();
@@ -86,6 +90,14 @@ impl SeriesDecoder {
             }
         }
         Ok(self.clipped(range))
+    }
+
+    /// A series of one chunk that shares its timestamps.
+    fn decode_one(&mut self, chunk: &EncodedChunk, values: &[u8], range: TimeRange) -> Result<DecodedSeries<'_>> {
+        let times = self.shared.get(&chunk.times)?;
+        let within = within(times, range);
+        chunk::decode_values_within(values, times.len(), within.clone(), &mut self.values)?;
+        Ok((times.get(within).unwrap_or_default(), &self.values, &[]))
     }
 
     /// The histograms of the series that was decoded last, within the range, ascending; no float is at the time of one. A reset hint
@@ -104,17 +116,11 @@ impl SeriesDecoder {
 
     /// Decodes a chunk behind what is there.
     fn append(&mut self, chunk: &EncodedChunk) -> Result<()> {
-        match chunk.bytes.split_first() {
-            Some((&KIND_FLOAT_VALUES, values)) if !chunk.times.is_empty() => {
-                let same = self.shared.as_ptr() == chunk.times.as_ptr() && self.shared.len() == chunk.times.len();
-                if !same {
-                    self.shared = Bytes::new();
-                    self.shared_times.clear();
-                    chunk::decode_times(&chunk.times, &mut self.shared_times)?;
-                    self.shared = chunk.times.clone();
-                }
-                self.times.extend_from_slice(&self.shared_times);
-                chunk::decode_values(values, self.shared_times.len(), &mut self.values)
+        match values_alone(chunk) {
+            Some(values) => {
+                let times = self.shared.get(&chunk.times)?;
+                self.times.extend_from_slice(times);
+                chunk::decode_values(values, times.len(), &mut self.values)
             }
             _ if chunk::is_histograms(&chunk.bytes) => chunk::decode_histograms(&chunk.bytes, &mut self.histograms),
             _ if chunk::has_starts(&chunk.bytes) => self.append_with_starts(chunk),
@@ -202,8 +208,7 @@ impl SeriesDecoder {
             join_kinds(&mut self.times, &mut self.values, &mut self.histograms);
             self.histograms.retain(|sample| range.contains(sample.timestamp_ms));
         }
-        let from = self.times.partition_point(|&t| t < range.start_ms);
-        let to = self.times.partition_point(|&t| t <= range.end_ms).max(from);
+        let Range { start: from, end: to } = within(&self.times, range);
         if !self.starts.is_empty() {
             join_starts(&mut self.starts);
             let (times, histograms) = (&self.times[from..to], &self.histograms);
@@ -217,11 +222,24 @@ impl SeriesDecoder {
     }
 }
 
+/// The values column of a chunk that shares its timestamps with others.
+fn values_alone(chunk: &EncodedChunk) -> Option<&[u8]> {
+    let (kind, values) = chunk.bytes.split_first()?;
+    (*kind == KIND_FLOAT_VALUES && !chunk.times.is_empty()).then_some(values)
+}
+
+/// The places of the timestamps that lie in a range.
+fn within(times: &[i64], range: TimeRange) -> Range<usize> {
+    let from = times.partition_point(|&t| t < range.start_ms);
+    from..times.partition_point(|&t| t <= range.end_ms).max(from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chunk::{ChunkBuilder, Effort, ValueEncoder};
     use crate::model::sample::{Sample, join_in_place};
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     fn encoded(samples: &[Sample]) -> EncodedChunk {
@@ -335,6 +353,13 @@ mod tests {
             let mut whole = (Vec::new(), Vec::new());
             chunk::decode(&chunk.times, &chunk.bytes, &mut whole.0, &mut whole.1).unwrap();
             assert_eq!(decoder.decode(std::slice::from_ref(chunk), TimeRange::ALL).unwrap(), (&*whole.0, &*whole.1));
+            for (start_ms, end_ms) in [(4, 8), (5, 5), (2, 3), (0, 4), (7, 9), (10, 30)] {
+                let range = TimeRange { start_ms, end_ms };
+                let pairs = whole.0.iter().zip(&whole.1).filter(|(t, _)| range.contains(**t));
+                let expected: (Vec<i64>, Vec<f64>) = pairs.unzip();
+                let decoded = decoder.decode(std::slice::from_ref(chunk), range).unwrap();
+                assert_eq!(decoded, (&*expected.0, &*expected.1), "{start_ms}..{end_ms}");
+            }
         }
         let bad = EncodedChunk { times: Bytes::from_static(&[9, 9, 9]), ..chunks[0].clone() };
         assert!(decoder.decode(&[bad], TimeRange::ALL).is_err());

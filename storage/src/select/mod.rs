@@ -2,6 +2,7 @@
 
 mod decode;
 mod found;
+mod shared_times;
 
 pub use decode::{DecodedSeries, SeriesDecoder};
 pub(crate) use found::{Found, FoundHere};
@@ -65,7 +66,7 @@ impl SelectedSeries {
     /// A series, without its chunks yet, after `drop_labels` were taken away. `full_id` is the id of `labels`, if known.
     pub(crate) fn new(labels: Labels, drop_labels: &[String], full_id: Option<SeriesId>) -> Self {
         let dropped = |name: &str| drop_labels.iter().any(|drop| drop == name);
-        if !labels.iter().any(|(name, _)| dropped(name)) {
+        if drop_labels.is_empty() || !labels.iter().any(|(name, _)| dropped(name)) {
             let id = full_id.unwrap_or_else(|| labels.id());
             return SelectedSeries { id, labels, replica: Labels::default(), chunks: Vec::new() };
         }

@@ -144,6 +144,21 @@ impl<'a> HeaderBits<'a> {
         Some((bits & ((1 << count) - 1)) as u8)
     }
 
+    /// Takes ones up to the first zero, which is taken too, but no more than `max` (at most 8) bits; how many ones there were.
+    #[inline]
+    pub(super) fn take_ones(&mut self, max: u32) -> Option<u32> {
+        let at = self.position / 8;
+        let byte = |at: usize| self.bytes.get(at).map_or(0, |&byte| u16::from(byte));
+        let bits = (byte(at) | byte(at + 1) << 8) >> (self.position % 8);
+        let ones = bits.trailing_ones().min(max);
+        let end = self.position + ones as usize + usize::from(ones < max);
+        if end > 8 * self.bytes.len() {
+            return None;
+        }
+        self.position = end;
+        Some(ones)
+    }
+
     /// What follows the last byte that was begun.
     pub(super) fn rest(self) -> &'a [u8] {
         self.bytes.get(self.position.div_ceil(8)..).unwrap_or(&[])

@@ -218,10 +218,9 @@ pub(super) fn decode(bytes: &[u8], table: &mut Table, out: &mut [u64], map: impl
         return None;
     }
     table.fill(&lengths[..classes], |class| division.range(first + class).filter(|(_, extra)| *extra < 64))?;
-    let longest = table.entries[..1 << table.bits].iter().map(|entry| entry.all_bits).max()?;
     let run = header.rest();
     let mut lanes = Lanes { run, forward: Lane::default(), backward: Lane::default() };
-    match u32::from(longest) {
+    match table.all_bits_max {
         0..=14 => lanes.read::<4>(table, out, map),
         15..=18 => lanes.read::<3>(table, out, map),
         19..=28 => lanes.read::<2>(table, out, map),

@@ -143,11 +143,13 @@ impl Entry {
 pub(super) struct Table {
     pub(super) entries: [Entry; 1 << CODE_BITS_MAX],
     pub(super) bits: u32,
+    /// Most bits of a code and what follows it.
+    pub(super) all_bits_max: u32,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Table { entries: [Entry::default(); 1 << CODE_BITS_MAX], bits: 0 }
+        Table { entries: [Entry::default(); 1 << CODE_BITS_MAX], bits: 0, all_bits_max: 0 }
     }
 }
 
@@ -161,6 +163,7 @@ impl Table {
         if self.bits == 0 {
             let (lower, extra) = range(0)?;
             self.entries[0] = Entry::new(lower, 0, extra);
+            self.all_bits_max = extra;
             return (lengths.len() == 1).then_some(());
         }
         let size = 1usize << self.bits;
@@ -172,11 +175,13 @@ impl Table {
             return None;
         }
         let codes = codes(lengths);
+        self.all_bits_max = 0;
         let entries = self.entries.get_mut(..size)?;
         for (class, (&length, &code)) in lengths.iter().zip(&codes).enumerate() {
             if length > 0 {
                 let (lower, extra) = range(class)?;
                 let entry = Entry::new(lower, length, extra);
+                self.all_bits_max = self.all_bits_max.max(u32::from(entry.all_bits));
                 for slot in entries.iter_mut().skip(usize::from(code)).step_by(1 << length) {
                     *slot = entry;
                 }
@@ -220,10 +225,7 @@ pub(super) fn read_lengths(bits: &mut HeaderBits<'_>, count: usize) -> Option<Le
     *first = bits.take(4)?;
     let mut before = *first;
     for length in others {
-        let mut ones = 0;
-        while ones < 4 && bits.take(1)? == 1 {
-            ones += 1;
-        }
+        let ones = bits.take_ones(4)?;
         *length = match ones {
             0 => before,
             1 => before.checked_add(1)?,

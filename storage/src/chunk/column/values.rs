@@ -8,6 +8,7 @@
 //! 5. The integers are encoded by [`super::integers`].
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::decimal::{self, EXPONENT_MAX, from_ordered, near_exponent, to_ordered, unscale};
 use super::integers::{self, IntegerEncoder, ORDER_MAX};
@@ -195,15 +196,21 @@ thread_local! {
     static DECODER: RefCell<Box<Decoder>> = RefCell::default();
 }
 
-/// Appends `count` values; `None` for bytes that no encoder makes.
-pub(in crate::chunk) fn decode(bytes: &[u8], count: usize, values: &mut Vec<f64>) -> Option<()> {
+/// Appends those of `count` values whose places are `within`; `None` for bytes that no encoder makes.
+pub(in crate::chunk) fn decode(bytes: &[u8], count: usize, within: Range<usize>, values: &mut Vec<f64>) -> Option<()> {
     if count == 0 || count > COLUMN_SAMPLES_MAX {
         return None;
     }
-    DECODER.with_borrow_mut(|decoder| decode_with(decoder, bytes, count, values))
+    DECODER.with_borrow_mut(|decoder| decode_with(decoder, bytes, count, within, values))
 }
 
-fn decode_with(decoder: &mut Decoder, bytes: &[u8], count: usize, values: &mut Vec<f64>) -> Option<()> {
+fn decode_with(
+    decoder: &mut Decoder,
+    bytes: &[u8],
+    count: usize,
+    within: Range<usize>,
+    values: &mut Vec<f64>,
+) -> Option<()> {
     let (&head, mut rest) = bytes.split_first()?;
     let (scale, order) = (head & SCALE_MASK, head >> ORDER_SHIFT & 3);
     let specials = rest;
@@ -222,10 +229,13 @@ fn decode_with(decoder: &mut Decoder, bytes: &[u8], count: usize, values: &mut V
     }
     numbers.resize(count, 0);
     integers::decode(rest, order, sequence, numbers)?;
+    // Each is the sum of differences before it; but only what is wanted need be made a float.
+    let numbers = numbers.get(within.clone())?;
+    let corrections = if pair { corrections.get(within.clone())? } else { &[] };
     let start = values.len();
     if scale == SCALE_BITS && pair {
         let divide = |(&number, &divisor): (&u64, &u64)| quotient::quotient(number as i64, divisor as i64);
-        values.extend(numbers.iter().zip(&*corrections).map(divide));
+        values.extend(numbers.iter().zip(corrections).map(divide));
     } else if scale == SCALE_BITS {
         values.extend(numbers.iter().map(|&number| from_ordered(number as i64)));
     } else if pair {
@@ -233,7 +243,7 @@ fn decode_with(decoder: &mut Decoder, bytes: &[u8], count: usize, values: &mut V
         let correct = |(&number, &correction): (&u64, &u64)| {
             f64::from_bits(unscale(number as i64, power).to_bits().wrapping_add(correction))
         };
-        values.extend(numbers.iter().zip(&*corrections).map(correct));
+        values.extend(numbers.iter().zip(corrections).map(correct));
     } else if scale == 0 {
         values.extend(numbers.iter().map(|&number| number as i64 as f64));
     } else {
@@ -243,7 +253,11 @@ fn decode_with(decoder: &mut Decoder, bytes: &[u8], count: usize, values: &mut V
     if head & FLAG_SPECIALS != 0 {
         let column = values.get_mut(start..)?;
         specials::decode(&mut &*specials, |place, length, bits| {
-            column.get_mut(place..place.checked_add(length)?)?.fill(f64::from_bits(bits));
+            let end = place.checked_add(length).filter(|end| *end <= count)?;
+            let (from, to) = (place.max(within.start), end.min(within.end));
+            if from < to {
+                column.get_mut(from - within.start..to - within.start)?.fill(f64::from_bits(bits));
+            }
             Some(())
         })?;
     }

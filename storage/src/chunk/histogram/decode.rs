@@ -117,7 +117,7 @@ fn take_buckets(rest: &mut &[u8], layout: &Histogram, runs: usize, rows: bool) -
 }
 
 fn take_column(rest: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Option<()> {
-    values::decode(take_part(rest)?, count, out)
+    values::decode(take_part(rest)?, count, 0..count, out)
 }
 
 /// Bytes behind their length.
