@@ -3,7 +3,8 @@
 //! 1. Take the partitions of the head, resolve the matchers in its index, and only then take the list of blocks: the
 //!    direction in which data moves. What leaves the head in between is in both, and joined; what had left its index
 //!    before is in a block that the list already has.
-//! 2. Resolve the matchers in each block. All entries (id after `drop_labels`, dropped labels, place) are sorted by id.
+//! 2. Resolve the matchers in each block, and note where the chunks of each series are, which costs little while series come in
+//!    the index's order. All entries (id after `drop_labels`, dropped labels, place) are sorted by id.
 //! 3. Yield batch by batch: for each series the chunks of all sources.
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use super::{Db, damage};
-use crate::block::{Block, BlockSeriesRef};
+use crate::block::{Block, BlockChunkRef, TenantBlock};
 use crate::context::{Context, Reservation};
 use crate::error::Result;
 use crate::head::Partition;
@@ -29,15 +30,28 @@ struct Entry {
 }
 
 enum Place {
-    Head { dense: u32 },
-    Block { index: usize, series: BlockSeriesRef },
+    Head {
+        dense: u32,
+    },
+    /// From one to another of the chunks that were noted of a block.
+    Block {
+        block: u32,
+        from: u32,
+        to: u32,
+    },
+}
+
+/// The tenant's part of a block, and where the chunks of its series are.
+struct BlockPart {
+    part: TenantBlock,
+    chunks: Vec<BlockChunkRef>,
 }
 
 /// A running select. What it holds stays readable whatever is sealed or dropped meanwhile.
 struct Stream {
     context: Context,
     partitions: Vec<Arc<Partition>>,
-    blocks: Vec<Block>,
+    blocks: Vec<BlockPart>,
     range: TimeRange,
     entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
     _entries_reservations: Vec<Reservation>,
@@ -59,10 +73,11 @@ impl Db {
         let partitions = self.head.partitions_in(request.range);
         let mut entries = Entries::new(context);
         self.head_entries(&partitions, request, &mut entries)?;
-        let blocks = self.blocks_in(request.range);
-        for index in 0..blocks.len() {
+        let mut blocks = Vec::new();
+        for part in self.blocks_in(request.range).iter().filter_map(|block| block.tenant(context.tenant())) {
             context.check()?;
-            block_entries(&blocks, index, request, &mut entries)?;
+            let chunks = block_entries(&part, blocks.len() as u32, request, &mut entries)?;
+            blocks.push(BlockPart { part, chunks });
         }
         let Entries { mut list, reservations, .. } = entries;
         list.sort_unstable_by(|a, b| a.series.order(&b.series));
@@ -114,6 +129,9 @@ impl<'a> Entries<'a> {
 
     fn push(&mut self, series: SelectedSeries, place: Place) -> Result<()> {
         self.unreserved_bytes += size_of::<Entry>() + series.labels.as_bytes().len();
+        if let Place::Block { from, to, .. } = place {
+            self.unreserved_bytes += (to - from) as usize * size_of::<BlockChunkRef>();
+        }
         self.list.push(Entry { series, place });
         if self.unreserved_bytes >= RESERVE_STEP_BYTES {
             self.context.check()?;
@@ -123,40 +141,55 @@ impl<'a> Entries<'a> {
     }
 }
 
-fn block_entries(blocks: &[Block], index: usize, request: SelectRequest<'_>, entries: &mut Entries<'_>) -> Result<()> {
-    let tenant = entries.context.tenant();
-    let Some(part) = blocks.get(index).and_then(|block| block.tenant(tenant)) else { return Ok(()) };
-    let mut cursor = part.cursor();
-    for series in part.select(request.matchers, request.range)? {
+/// Notes the series of a block, which is to have this number; answers their chunks.
+fn block_entries(
+    part: &TenantBlock,
+    block: u32,
+    request: SelectRequest<'_>,
+    entries: &mut Entries<'_>,
+) -> Result<Vec<BlockChunkRef>> {
+    let (mut cursor, mut chunks) = (part.cursor(), Vec::new());
+    let found = part.select(request.matchers, request.range)?;
+    entries.list.reserve(found.len());
+    for series in found {
+        let from = chunks.len() as u32;
         cursor.seek(series)?;
+        cursor.chunk_refs(request.range, &mut chunks)?;
         let (labels, id) = cursor.labels()?;
-        entries.push(SelectedSeries::new(labels, request.drop_labels, Some(id)), Place::Block { index, series })?;
+        let place = Place::Block { block, from, to: chunks.len() as u32 };
+        entries.push(SelectedSeries::new(labels, request.drop_labels, Some(id)), place)?;
     }
-    Ok(())
+    Ok(chunks)
 }
 
 impl Stream {
-    fn chunks(&self, place: &Place) -> Result<Vec<EncodedChunk>> {
-        let tenant = self.context.tenant();
+    /// Appends the chunks of an entry.
+    fn push_chunks(&self, place: &Place, chunks: &mut Vec<EncodedChunk>) -> Result<()> {
         match place {
             Place::Head { dense } => {
-                let partitions = self.partitions.iter();
-                Ok(partitions.flat_map(|partition| partition.chunks(tenant, *dense, self.range)).collect())
+                let tenant = self.context.tenant();
+                let found = self.partitions.iter().map(|partition| partition.chunks(tenant, *dense, self.range));
+                found.for_each(|mut found| chunks.append(&mut found));
             }
-            Place::Block { index, series } => {
-                let part = self.blocks.get(*index).and_then(|block| block.tenant(tenant));
-                part.map_or(Ok(Vec::new()), |part| part.chunks(*series, self.range))
+            Place::Block { block, from, to } => {
+                let Some(BlockPart { part, chunks: refs }) = self.blocks.get(*block as usize) else { return Ok(()) };
+                let refs = refs.get(*from as usize..*to as usize).unwrap_or_default();
+                chunks.reserve_exact(refs.len());
+                for chunk in refs {
+                    chunks.push(part.chunk(chunk)?);
+                }
             }
         }
+        Ok(())
     }
 
     /// The next series: all entries of one id and replica.
     fn next_series(&mut self) -> Result<Option<SelectedSeries>> {
         let Some(first) = self.entries.next() else { return Ok(None) };
         let Entry { mut series, place } = first;
-        series.chunks = self.chunks(&place)?;
+        self.push_chunks(&place, &mut series.chunks)?;
         while let Some(more) = self.entries.next_if(|entry| entry.series.order(&series).is_eq()) {
-            series.chunks.extend(self.chunks(&more.place)?);
+            self.push_chunks(&more.place, &mut series.chunks)?;
         }
         series.chunks.sort_by_key(|chunk| chunk.min_ms);
         Ok(Some(series))
