@@ -112,6 +112,23 @@ fn ranges_and_tenants_limit_what_is_found() {
 }
 
 #[test]
+fn a_range_between_two_chunks_finds_no_series() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
+    let series = |i: i64| (Labels::from_pairs([("__name__", "m"), ("pod", &*format!("pod-{i:02}"))]), column(i, 2000));
+    write(&disk, temp.path(), Ulid(1), &BTreeMap::from([(tenant("t"), (0..70).map(series).collect())]));
+    let block = Block::open(&*disk, &block_dir(temp.path(), Ulid(1))).unwrap().tenant(&tenant("t")).unwrap();
+    let second_ms = COLUMN_SAMPLES_MAX_IN_BLOCK as i64 * 15_000;
+    let found = |start_ms, end_ms| block.select(&[], TimeRange { start_ms, end_ms }).unwrap().len();
+    assert_eq!(block.chunks(BlockSeriesRef(0), TimeRange::ALL).unwrap().len(), 2);
+    assert_eq!(found(second_ms - 14_000, second_ms - 1), 0);
+    assert_eq!(found(second_ms - 14_000, second_ms), 1);
+    assert_eq!(found(second_ms - 14_960, second_ms + 10), 30 + 11, "those that end late, and those that begin early");
+    assert_eq!(found(second_ms - 15_000, second_ms), 70);
+    assert_eq!(found(second_ms - 15_069, second_ms + 60), 70);
+    assert_eq!(found(1_000_000, 1_000_001), 70, "short, but within the first chunk of each");
+}
+
+#[test]
 fn a_removed_block_stays_readable_for_who_has_it_open() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), disk());
     let tenants = some_tenants();

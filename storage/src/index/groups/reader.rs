@@ -26,18 +26,41 @@ pub(in crate::index) struct GroupsTable {
     cores: Cores,
 }
 
-/// Ranges of time that all chunks of a group overlap: from the latest first timestamp to the earliest last one. Where the end is
-/// before the start, a range that holds both and all between still overlaps them all.
+/// What is known of the times of many series without a look at each.
 #[derive(Debug)]
 struct Cores {
-    by_group: Box<[TimeRange]>,
+    by_group: Box<[Core]>,
     /// That of all groups.
-    all: TimeRange,
+    all: Core,
 }
 
-/// What every chunk overlaps that overlaps both.
-fn narrower(one: TimeRange, other: TimeRange) -> TimeRange {
-    TimeRange { start_ms: one.start_ms.max(other.start_ms), end_ms: one.end_ms.min(other.end_ms) }
+/// What the times of some series have in common.
+#[derive(Clone, Copy, Debug)]
+struct Core {
+    /// From the latest first timestamp to the earliest last one. Where the end is before the start, a range that holds both and all
+    /// between overlaps all series, too.
+    range: TimeRange,
+    /// The longest time from the end of a chunk to the start of the next one of the series.
+    gap_ms: u64,
+}
+
+impl Core {
+    /// Of no series.
+    const NONE: Core = Core { range: TimeRange::ALL, gap_ms: 0 };
+
+    /// Of the series of both.
+    fn with(self, other: Core) -> Core {
+        let range = TimeRange {
+            start_ms: self.range.start_ms.max(other.range.start_ms),
+            end_ms: self.range.end_ms.min(other.range.end_ms),
+        };
+        Core { range, gap_ms: self.gap_ms.max(other.gap_ms) }
+    }
+
+    /// Whether it is certain that each of the series has a chunk that overlaps `range`: it cannot lie between two chunks.
+    fn overlaps(&self, range: TimeRange) -> bool {
+        !range.is_empty() && self.range.overlaps(range) && range.end_ms.abs_diff(range.start_ms) >= self.gap_ms
+    }
 }
 
 impl GroupsTable {
@@ -61,7 +84,7 @@ impl GroupsTable {
         if groups_at > payload.len() || u32_at(&payload, HEADER_BYTES + shapes as usize * 4 - 4)? != shapes_bytes {
             return None;
         }
-        let cores = Cores { by_group: Box::default(), all: TimeRange::ALL };
+        let cores = Cores { by_group: Box::default(), all: Core::NONE };
         Some(GroupsTable { payload, shapes, shapes_at, tables, table_rows, ends_at: at, groups_at, cores })
     }
 
@@ -85,7 +108,7 @@ impl GroupsTable {
             if offset.is_some_and(|offset| offset != walk.offset()) {
                 return None;
             }
-            let mut core = TimeRange::ALL;
+            let mut core = Core::NONE;
             for row in 0..group.rows() {
                 pairs.clear();
                 group.row(labels, row, &mut pairs)?;
@@ -93,23 +116,24 @@ impl GroupsTable {
                     return None;
                 }
                 std::mem::swap(&mut before, &mut pairs);
-                let covered = walk.check_row(&group, times, chunks_bytes, |chunk| core = narrower(core, chunk))?;
+                let (covered, gap_ms) = walk.check_row(&group, times, chunks_bytes)?;
+                core = core.with(Core { range: covered, gap_ms });
                 range = range.union(covered);
             }
             offset = Some(walk.end()?);
             cores.push(core);
         }
         let holds = end as usize == self.payload.len() - self.groups_at;
-        self.cores = Cores { all: cores.iter().copied().fold(TimeRange::ALL, narrower), by_group: cores.into() };
+        self.cores = Cores { all: cores.iter().copied().fold(Core::NONE, Core::with), by_group: cores.into() };
         holds.then_some(range)
     }
 
-    /// Whether it is known without a look at them that all chunks overlap `range`.
+    /// Whether it is known without a look at them that all series have a chunk that overlaps `range`.
     pub(in crate::index) fn all_overlap(&self, range: TimeRange) -> bool {
         self.cores.all.overlaps(range)
     }
 
-    /// The same of the chunks of one group.
+    /// The same of the series of one group.
     pub(in crate::index) fn group_overlaps(&self, number: u32, range: TimeRange) -> bool {
         self.cores.by_group.get(number as usize).is_some_and(|core| core.overlaps(range))
     }

@@ -114,24 +114,23 @@ impl<'a> ChunkWalk<'a> {
         Some(TimeRange { start_ms, end_ms })
     }
 
-    /// Takes the chunks of the next series and checks that there is one, that they ascend in time, and lie in the file. `see` gets
-    /// the time of each.
+    /// Takes the chunks of the next series and checks that there is one, that they ascend in time, and lie in the file. Answers
+    /// the time from the first to the last, and the longest between one and the next.
     pub(super) fn check_row(
         &mut self,
         group: &Group<'a>,
         times: &TimesTable,
         chunks_bytes: u64,
-        mut see: impl FnMut(TimeRange),
-    ) -> Option<TimeRange> {
-        let mut covered: Option<TimeRange> = None;
+    ) -> Option<(TimeRange, u64)> {
+        let (mut covered, mut gap_ms): (Option<TimeRange>, u64) = (None, 0);
         self.take_row(group, times, |chunk| {
             let range = TimeRange { start_ms: chunk.min_ms, end_ms: chunk.max_ms };
-            see(range);
             let later = covered.is_none_or(|before| before.end_ms < range.start_ms);
+            gap_ms = gap_ms.max(covered.map_or(0, |before| range.start_ms.abs_diff(before.end_ms)));
             covered = Some(covered.map_or(range, |before| before.union(range)));
             (later && chunk.place.end().is_none_or(|end| end <= chunks_bytes)).then_some(())
         })?;
-        covered
+        covered.map(|covered| (covered, gap_ms))
     }
 
     /// Where the last chunk ends in the file; `None` if bytes are left over.
