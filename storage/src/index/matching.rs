@@ -203,7 +203,11 @@ fn find<'a, P: Postings>(index: &'a P, name: P::Name<'a>, matcher: &Matcher) -> 
         (MatchOp::NotRegex, Some(regex)) if accepts_empty => find_regex(index, name, regex),
         // The pattern accepts the empty value, and the values are those that it does not match.
         (_, Some(regex)) if regex.matches_everything() => Ok(Found::Some(name, Vec::new())),
-        (_, Some(regex)) => scan(index, name, "", |_| true, |value| !regex.is_match(value)),
+        (_, Some(regex)) => {
+            let mut values = Vec::new();
+            scan(index, name, "", |_| true, |value| !regex.is_match(value), &mut values)?;
+            Ok(Found::Some(name, values))
+        }
     }
 }
 
@@ -219,27 +223,39 @@ fn find_regex<'a, P: Postings>(index: &'a P, name: P::Name<'a>, regex: &LabelReg
         }
         return Ok(Found::Some(name, values));
     }
+    if let Some(alternatives) = regex.alternatives() {
+        let mut values = Vec::new();
+        for literal in &alternatives.literals {
+            values.extend(index.value(name, literal)?);
+        }
+        for (prefix, rest) in &alternatives.prefixes {
+            let within = |value: &str| value.starts_with(prefix.as_str());
+            scan(index, name, prefix, within, |value| value.len() >= prefix.len() + rest, &mut values)?;
+        }
+        return Ok(Found::Some(name, values));
+    }
     let prefix = regex.prefix().unwrap_or("");
-    scan(index, name, prefix, |value| value.starts_with(prefix), |value| regex.is_match(value))
+    let mut values = Vec::new();
+    scan(index, name, prefix, |value| value.starts_with(prefix), |value| regex.is_match(value), &mut values)?;
+    Ok(Found::Some(name, values))
 }
 
-/// The values from `from` on, while `within`, that are `wanted`.
+/// Adds the values from `from` on, while `within`, that are `wanted`.
 fn scan<'a, P: Postings>(
     index: &'a P,
     name: P::Name<'a>,
     from: &str,
     within: impl Fn(&str) -> bool,
     wanted: impl Fn(&str) -> bool,
-) -> Result<Found<'a, P>, P::Error> {
-    let mut values = Vec::new();
+    values: &mut Vec<P::Value<'a>>,
+) -> Result<(), P::Error> {
     index.visit_values(name, from, |text, value| {
         let goes_on = within(text);
         if goes_on && wanted(text) {
             values.push(value);
         }
         Ok(goes_on)
-    })?;
-    Ok(Found::Some(name, values))
+    })
 }
 
 fn count<'a, P: Postings>(index: &'a P, found: &Found<'a, P>) -> Result<u64, P::Error> {

@@ -34,6 +34,8 @@ pub(crate) fn matchers() -> impl Strategy<Value = Vec<Matcher>> {
         Just(".*".to_owned()),
         Just(".+".to_owned()),
         Just("x|y|xx".to_owned()),
+        Just("x1.*|y|x.+|é.*".to_owned()),
+        Just("|y.*".to_owned()),
         Just("|x".to_owned()),
         Just("x[0-9]+".to_owned()),
         Just("(x|y)*".to_owned()),

@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Literals(Vec<String>),
     /// This text, then anything of at least so many characters (0 or 1).
     Prefix(String, usize),
+    /// One of these texts, or what begins with one of these.
+    Alternatives(Vec<String>, Vec<(String, usize)>),
     /// Something else that begins with this text (which may be empty).
     Other(String),
 }
@@ -51,25 +53,52 @@ pub(super) fn shape(pattern: &str) -> Result<Shape, String> {
     })?;
     let parts = parts(&hir);
     if let [only] = parts.as_slice()
+        && let HirKind::Alternation(alternatives) = uncaptured(only).kind()
+        && literals(only).is_none()
+    {
+        return Ok(shape_of_alternatives(alternatives));
+    }
+    Ok(shape_of_parts(&parts))
+}
+
+/// The shape of the alternatives that a whole pattern consists of.
+fn shape_of_alternatives(alternatives: &[Hir]) -> Shape {
+    let (mut literals, mut prefixes) = (Vec::new(), Vec::new());
+    for alternative in alternatives {
+        match shape_of_parts(&parts(alternative)) {
+            Shape::Literals(more) => literals.extend(more),
+            Shape::Prefix(prefix, rest) => prefixes.push((prefix, rest)),
+            _ => return Shape::Other(String::new()),
+        }
+    }
+    match check_size(&literals) {
+        Some(()) => Shape::Alternatives(literals, prefixes),
+        None => Shape::Other(String::new()),
+    }
+}
+
+/// The shape of a concatenation.
+fn shape_of_parts(parts: &[&Hir]) -> Shape {
+    if let [only] = parts
         && let Some(rest) = anything(only)
     {
-        return Ok(if rest == 0 { Shape::Everything } else { Shape::NonEmpty });
+        return if rest == 0 { Shape::Everything } else { Shape::NonEmpty };
     }
-    if let Some(literals) = literals_of_all(&parts) {
-        return Ok(Shape::Literals(literals));
+    if let Some(literals) = literals_of_all(parts) {
+        return Shape::Literals(literals);
     }
     let Some((HirKind::Literal(first), rest)) = parts.split_first().map(|(f, r)| (uncaptured(f).kind(), r)) else {
-        return Ok(Shape::Other(String::new()));
+        return Shape::Other(String::new());
     };
     let Ok(prefix) = String::from_utf8(first.0.to_vec()) else {
-        return Ok(Shape::Other(String::new()));
+        return Shape::Other(String::new());
     };
     match rest {
         [only] => match anything(only) {
-            Some(length) => Ok(Shape::Prefix(prefix, length)),
-            None => Ok(Shape::Other(prefix)),
+            Some(length) => Shape::Prefix(prefix, length),
+            None => Shape::Other(prefix),
         },
-        _ => Ok(Shape::Other(prefix)),
+        _ => Shape::Other(prefix),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Label regexes as Prometheus understands them: RE2's syntax, anchored at both ends, `.` matches a newline too.
 //!
 //! 1. [`translate`] rewrites Go's dialect to that of the regex crate.
-//! 2. [`analyse`] looks at what the pattern means. Most label regexes are alternatives of plain texts, or a prefix and
+//! 2. [`analyse`] looks at what the pattern means. Most label regexes are alternatives of plain texts, or of a prefix and
 //!    "anything"; those never need a regex machine, and tell an index where to look.
 //! 3. What is left is compiled, within a limit of program size.
 
@@ -45,8 +45,43 @@ enum Matching {
     Literals(Arc<[String]>),
     /// The prefix, and at least so many bytes after it (0 or 1).
     Prefix(Arc<str>, usize),
+    /// One of several of the last two.
+    Alternatives(Arc<Alternatives>),
     /// All else, with the text that every match begins with.
     Program(Regex, Arc<str>),
+}
+
+/// Texts, and what begins with one of some others. No text is listed that begins so.
+#[derive(Debug)]
+pub(crate) struct Alternatives {
+    /// Sorted.
+    pub(crate) literals: Vec<String>,
+    /// Sorted, none of them the beginning of another; and how many bytes at least must follow (0 or 1).
+    pub(crate) prefixes: Vec<(String, usize)>,
+}
+
+impl Alternatives {
+    fn new(mut literals: Vec<String>, mut prefixes: Vec<(String, usize)>) -> Self {
+        prefixes.sort_unstable();
+        // What is greater than a prefix and does not begin with it is greater than all that does.
+        prefixes.dedup_by(|(longer, _), (kept, _)| longer.starts_with(&**kept));
+        let mut all = Alternatives { literals: Vec::new(), prefixes };
+        literals.retain(|literal| !all.is_match(literal));
+        literals.sort_unstable();
+        literals.dedup();
+        all.literals = literals;
+        all
+    }
+
+    fn is_match(&self, value: &str) -> bool {
+        let listed = || self.literals.binary_search_by(|literal| literal.as_str().cmp(value)).is_ok();
+        let before = self.prefixes.partition_point(|(prefix, _)| prefix.as_str() <= value).checked_sub(1);
+        let nearest = before.and_then(|at| self.prefixes.get(at));
+        let begins = |(prefix, rest): &(String, usize)| {
+            value.strip_prefix(prefix.as_str()).is_some_and(|tail| tail.len() >= *rest)
+        };
+        nearest.is_some_and(begins) || listed()
+    }
 }
 
 impl LabelRegex {
@@ -72,6 +107,9 @@ impl LabelRegex {
             Shape::NonEmpty => Matching::NonEmpty,
             Shape::Literals(literals) => Matching::Literals(sorted(literals)),
             Shape::Prefix(prefix, rest) => Matching::Prefix(prefix.into(), rest),
+            Shape::Alternatives(literals, prefixes) => {
+                Matching::Alternatives(Arc::new(Alternatives::new(literals, prefixes)))
+            }
             Shape::Other(prefix) => Matching::Program(compile(&program).map_err(fail)?, prefix.into()),
         };
         Ok(LabelRegex { matching })
@@ -84,6 +122,7 @@ impl LabelRegex {
             Matching::NonEmpty => !value.is_empty(),
             Matching::Literals(literals) => literals.binary_search_by(|l| l.as_str().cmp(value)).is_ok(),
             Matching::Prefix(prefix, rest) => value.strip_prefix(&**prefix).is_some_and(|tail| tail.len() >= *rest),
+            Matching::Alternatives(alternatives) => alternatives.is_match(value),
             Matching::Program(regex, prefix) => value.starts_with(&**prefix) && regex.is_match(value),
         }
     }
@@ -92,6 +131,14 @@ impl LabelRegex {
     pub fn literals(&self) -> Option<&[String]> {
         match &self.matching {
             Matching::Literals(literals) => Some(literals),
+            _ => None,
+        }
+    }
+
+    /// If the pattern is known to be alternatives, some of which only say how a text begins: these.
+    pub(crate) fn alternatives(&self) -> Option<&Alternatives> {
+        match &self.matching {
+            Matching::Alternatives(alternatives) => Some(alternatives),
             _ => None,
         }
     }

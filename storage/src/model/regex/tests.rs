@@ -53,6 +53,24 @@ proptest! {
     }
 
     #[test]
+    fn alternatives_mean_the_plain_anchored_regex(
+        parts in proptest::collection::vec("[ab]{0,3}(\\.[*+])?", 1..8),
+        values in proptest::collection::vec("[ab\n]{0,5}", 1..12),
+    ) {
+        let pattern = parts.join("|");
+        let plain = regex::Regex::new(&format!("^(?s:{pattern})$")).unwrap();
+        let ours = new(&pattern);
+        for value in &values {
+            prop_assert_eq!(ours.is_match(value), plain.is_match(value), "{} on {:?}: {:?}", pattern, value, ours);
+        }
+        if let Some(alternatives) = ours.alternatives() {
+            let begins = |text: &str| alternatives.prefixes.iter().filter(|(p, rest)| text.starts_with(p.as_str()) && text.len() >= p.len() + rest).count();
+            prop_assert!(alternatives.literals.iter().all(|literal| begins(literal) == 0));
+            prop_assert!(values.iter().all(|value| begins(value) <= 1));
+        }
+    }
+
+    #[test]
     fn any_text_is_a_pattern_or_a_readable_error(pattern in ".{0,30}") {
         if let Err(error) = LabelRegex::new(&pattern) {
             prop_assert!(!error.to_string().contains('\n'));
@@ -75,6 +93,11 @@ fn shapes_are_recognised() {
     assert_eq!(new("node_.+").prefix(), Some("node_"));
     assert_eq!(new("node_[0-9]+").prefix(), Some("node_"));
     assert_eq!(new("(a|b).*").prefix(), None);
+    let several = new("^(?:web-1|api.*|api-.+|b.+|b|api|web-[23])$");
+    let several = several.alternatives().unwrap();
+    assert_eq!(several.literals, ["b", "web-1", "web-2", "web-3"]);
+    assert_eq!(several.prefixes, [("api".to_owned(), 0), ("b".to_owned(), 1)]);
+    assert!(new("a.*|[0-9]+").alternatives().is_none());
     assert!(!new("node_.+").is_match("node_") && new("node_.*").is_match("node_"));
 }
 
