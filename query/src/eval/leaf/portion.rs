@@ -22,11 +22,15 @@ pub(super) struct Portion {
 }
 
 /// What comes next: series that were evaluated ahead, and behind them such that are not evaluated yet.
+///
+/// The query's thread frees the series that it has read, evaluated ahead or not: an allocator that keeps a lock for each thread that
+/// allocates (glibc's does) has threads wait for each other when one frees what the other allocated.
 #[derive(Default)]
 pub(super) struct Turn {
     evaluated: IntoIter<Evaluated>,
     /// What the first looked at.
     tally: Arc<Tally>,
+    /// First those that were evaluated.
     pub(super) series: IntoIter<SelectedSeries>,
     _reservation: Option<Reservation>,
 }
@@ -92,14 +96,13 @@ impl<E: Evaluate> Desk<E> {
         let tally: Arc<Tally> = Arc::default();
         self.eval.limit = SampleLimit::counted(samples_max, Arc::clone(&tally));
         self.eval.tally = Arc::clone(&tally);
-        let Portion { mut series, reservation } = portion;
+        let Portion { series, reservation } = portion;
         let mut evaluated = Vec::with_capacity(series.len());
         let intact = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(next) = series.as_slice().first()
+            while let Some(next) = series.as_slice().get(evaluated.len())
                 && let Ok(done) = self.evaluate_one(work, next)
             {
                 evaluated.push(done);
-                drop(series.next());
             }
         }));
         let evaluated = evaluated.into_iter();
@@ -133,6 +136,7 @@ impl Turn {
     /// steps.
     pub(super) fn next(&mut self, eval: &EvalContext, steps: usize) -> Result<Option<SeriesColumn>, QueryError> {
         for Evaluated { series, remarks } in self.evaluated.by_ref() {
+            drop(self.series.next());
             if let Some(remarks) = remarks {
                 eval.remarks.borrow_mut().absorb(*remarks);
             }
