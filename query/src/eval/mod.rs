@@ -81,20 +81,14 @@ pub(crate) type BoxedOperator<'q> = Box<dyn Operator + 'q>;
 /// The operator that evaluates `node` over `grid`.
 pub(crate) fn open<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> Result<BoxedOperator<'q>, QueryError> {
     Ok(match node {
-        VectorNode::Select(select) => Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::Value)),
-        VectorNode::SampleTime(select) => guard::guarded(
-            exec,
-            node,
-            Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::SampleTime)),
-        ),
-        VectorNode::StartTime(select) => guard::guarded(
-            exec,
-            node,
-            Box::new(select::InstantSelect::new(exec, select, grid, select::Yield::StartTime)),
-        ),
-        VectorNode::Window { function, input, args } => {
-            Box::new(range::RangeFunction::new(exec, function, input, args, grid)?)
+        VectorNode::Select(select) => select::open(exec, select, grid, select::Yield::Value),
+        VectorNode::SampleTime(select) => {
+            guard::guarded(exec, node, select::open(exec, select, grid, select::Yield::SampleTime))
         }
+        VectorNode::StartTime(select) => {
+            guard::guarded(exec, node, select::open(exec, select, grid, select::Yield::StartTime))
+        }
+        VectorNode::Window { function, input, args } => range::open(exec, function, input, args, grid)?,
         VectorNode::AbsentOverTime { input, labels } => Box::new(range::AbsentOverTime::new(exec, input, labels, grid)),
         VectorNode::Absent { input, labels } => function::absent(exec, input, labels, grid)?,
         VectorNode::Map { function, input, args } => {

@@ -21,7 +21,7 @@ use super::reader::{Samples, SeriesReader};
 use super::scalar::{self, ScalarColumn};
 use super::subquery::Subquery;
 use super::sweep::{self, SAMPLES_BETWEEN_CHECKS, Slide};
-use super::{EvalContext, Exec, Grid, Operator, SeriesColumn};
+use super::{BoxedOperator, EvalContext, Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
 use crate::histogram::size_in_samples;
 use crate::names::without_metadata;
@@ -244,6 +244,18 @@ impl<'q> SampleReader<'q> {
     ) -> Result<(), QueryError> {
         self.reach.windows(self.exec, self.raw.samples(), grid, f)
     }
+}
+
+/// A function of a range vector. Not inlined: queries are opened level by level, and a level should take little of the stack.
+#[inline(never)]
+pub(super) fn open<'q>(
+    exec: &'q Exec<'q>,
+    function: &'q WindowFunction,
+    input: &'q MatrixNode,
+    args: &'q [ScalarNode],
+    grid: Grid,
+) -> Result<BoxedOperator<'q>, QueryError> {
+    Ok(Box::new(RangeFunction::new(exec, function, input, args, grid)?))
 }
 
 /// A function of a range vector.

@@ -14,7 +14,7 @@ use marigram_storage::model::start::StartTime;
 use super::column::Column;
 use super::leaf::{Evaluate, Leaf};
 use super::reader::Samples;
-use super::{EvalContext, Exec, Grid, Operator, SeriesColumn};
+use super::{BoxedOperator, EvalContext, Exec, Grid, Operator, SeriesColumn};
 use crate::error::QueryError;
 use crate::eval::function::start::start_of;
 use crate::eval::function::{extended, histogram_extended};
@@ -81,6 +81,12 @@ impl Operator for InstantSelect<'_> {
         };
         leaf.next()
     }
+}
+
+/// An instant selector. Not inlined: queries are opened level by level, and a level should take little of the stack.
+#[inline(never)]
+pub(super) fn open<'q>(exec: &'q Exec<'q>, select: &'q Select, grid: Grid, take: Yield) -> BoxedOperator<'q> {
+    Box::new(InstantSelect::new(exec, select, grid, take))
 }
 
 /// Lays the samples of a series over the grid.

@@ -101,6 +101,8 @@ impl State {
         }
     }
 
+    // Not inlined into what recurses over the levels of a query: its loops take a lot of stack.
+    #[inline(never)]
     fn fold(&mut self, op: AggregateOp, into: &mut Column, column: &Column) {
         match self {
             State::Sum(lost) => fold(
