@@ -99,7 +99,6 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
                 Some(turn) => self.turn = turn,
                 None => return Ok(None),
             }
-            self.turn.count(eval);
         }
     }
 

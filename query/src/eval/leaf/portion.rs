@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::IntoIter;
 
 use marigram_storage::context::{Context, Reservation, Tally};
@@ -28,8 +28,6 @@ pub(super) struct Portion {
 #[derive(Default)]
 pub(super) struct Turn {
     evaluated: IntoIter<Evaluated>,
-    /// What the first looked at.
-    tally: Arc<Tally>,
     /// First those that were evaluated.
     pub(super) series: IntoIter<SelectedSeries>,
     _reservation: Option<Reservation>,
@@ -39,6 +37,8 @@ pub(super) struct Turn {
 struct Evaluated {
     series: Option<SeriesColumn>,
     remarks: Option<Box<Remarks>>,
+    /// Samples that were looked at, and those of them that were new.
+    looked_at: (u64, u64),
 }
 
 /// What a thread needs to evaluate series.
@@ -95,7 +95,7 @@ impl<E: Evaluate> Desk<E> {
     pub(super) fn evaluate(&mut self, work: &E, portion: Portion, samples_max: usize) -> (Turn, bool) {
         let tally: Arc<Tally> = Arc::default();
         self.eval.limit = SampleLimit::counted(samples_max, Arc::clone(&tally));
-        self.eval.tally = Arc::clone(&tally);
+        self.eval.tally = tally;
         let Portion { series, reservation } = portion;
         let mut evaluated = Vec::with_capacity(series.len());
         let intact = catch_unwind(AssertUnwindSafe(|| {
@@ -106,7 +106,7 @@ impl<E: Evaluate> Desk<E> {
             }
         }));
         let evaluated = evaluated.into_iter();
-        (Turn { evaluated, tally, series, _reservation: Some(reservation) }, intact.is_ok())
+        (Turn { evaluated, series, _reservation: Some(reservation) }, intact.is_ok())
     }
 
     fn evaluate_one(&mut self, work: &E, series: &SelectedSeries) -> Result<Evaluated, QueryError> {
@@ -115,7 +115,9 @@ impl<E: Evaluate> Desk<E> {
         eval.check()?;
         let found = decoder.decode(eval, series, |samples| work.evaluate(eval, scratch, &series.labels, samples));
         let remarks = eval.remarks.take();
-        Ok(Evaluated { series: found?, remarks: (!remarks.is_empty()).then(|| Box::new(remarks)) })
+        let taken = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+        let looked_at = (taken(&eval.tally.samples_queryable), taken(&eval.tally.samples_read));
+        Ok(Evaluated { looked_at, series: found?, remarks: (!remarks.is_empty()).then(|| Box::new(remarks)) })
     }
 }
 
@@ -135,7 +137,8 @@ impl Turn {
     /// The next series that was evaluated ahead and has samples; from here on it counts as if it had been evaluated now, over so many
     /// steps.
     pub(super) fn next(&mut self, eval: &EvalContext, steps: usize) -> Result<Option<SeriesColumn>, QueryError> {
-        for Evaluated { series, remarks } in self.evaluated.by_ref() {
+        for Evaluated { series, remarks, looked_at } in self.evaluated.by_ref() {
+            eval.tally.add(looked_at.0, looked_at.1);
             drop(self.series.next());
             if let Some(remarks) = remarks {
                 eval.remarks.borrow_mut().absorb(*remarks);
@@ -150,11 +153,5 @@ impl Turn {
             }
         }
         Ok(None)
-    }
-
-    /// Counts what was looked at ahead.
-    pub(super) fn count(&self, eval: &EvalContext) {
-        let taken = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        eval.tally.add(taken(&self.tally.samples_queryable), taken(&self.tally.samples_read));
     }
 }
