@@ -66,7 +66,7 @@ fn memory() -> impl Strategy<Value = Memory> {
 }
 
 /// Floats by their bits, everything else by what it shows.
-fn exact(output: QueryOutput) -> (Vec<(Labels, Vec<u64>)>, String) {
+fn exact(output: QueryOutput) -> Exact {
     let bits = match &output.value {
         Value::Matrix(series) => {
             let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect();
@@ -82,6 +82,7 @@ fn exact(output: QueryOutput) -> (Vec<(Labels, Vec<u64>)>, String) {
     (bits, format!("{output:?}"))
 }
 
+type Exact = (Vec<(Labels, Vec<u64>)>, String);
 type Counts = [u64; 3];
 
 /// The answer, or the error; and what was counted.
@@ -90,7 +91,7 @@ fn ask(
     memory: &Memory,
     query: &str,
     steps: Option<(i64, i64, i64)>,
-) -> (std::result::Result<(Vec<(Labels, Vec<u64>)>, String), crate::QueryError>, Counts) {
+) -> (std::result::Result<Exact, crate::QueryError>, Counts) {
     let context = context();
     let output = match steps {
         Some((start, end, step)) => engine.range(memory, &context, query, start, end, step),
