@@ -5,6 +5,7 @@ use std::sync::Arc;
 use marigram_storage::context::Context;
 use marigram_storage::model::histogram::HistogramSample;
 
+use crate::annotations::Remarks;
 use crate::deep;
 use crate::error::QueryError;
 use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, SampleLimit};
