@@ -207,7 +207,7 @@ impl Visit {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "ends the visits of which it is the last step")]
+    /// The last step of a visit; never ends it.
     fn read(&mut self, times: Times) -> Visited {
         match times {
             Times::Around { back_ms, ahead_ms } => {
