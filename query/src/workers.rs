@@ -20,8 +20,8 @@ use parking_lot::{Condvar, Mutex};
 pub struct Parallelism {
     /// Threads that work on one query at once, its own included. With 1 it stays on that.
     pub workers: usize,
-    /// Series that together cost less are evaluated by the query's own thread: calling another one and moving what it makes from one
-    /// processor's cache to the other's would save nothing.
+    /// A select's series are evaluated by the query's own thread until they have cost so much: calling another one and moving what it
+    /// makes from one processor's cache to the other's costs a part of what it saves, and of a cheap query all.
     pub cost_min: u64,
     /// What a thread takes at a time.
     pub portion_cost: u64,
@@ -29,7 +29,7 @@ pub struct Parallelism {
 
 impl Default for Parallelism {
     fn default() -> Self {
-        Parallelism { workers: 1, cost_min: 400_000, portion_cost: 150_000 }
+        Parallelism { workers: 1, cost_min: 4_000_000, portion_cost: 150_000 }
     }
 }
 

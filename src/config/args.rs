@@ -299,7 +299,7 @@ pub struct QueryArgs {
     pub search_limit_max: usize,
 
     /// Threads that evaluate one query at once, its own included; cheap queries stay on their own. 0: as many as there are processors.
-    #[arg(long, env = "MARIGRAM_QUERY_MAX_WORKERS", value_name = "N", default_value_t = 1)]
+    #[arg(long, env = "MARIGRAM_QUERY_MAX_WORKERS", value_name = "N", default_value_t = 0)]
     pub query_max_workers: usize,
 
     /// Requests that read data and take this long are logged; 0 logs none.

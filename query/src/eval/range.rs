@@ -337,7 +337,7 @@ struct Scratch {
 impl Evaluate for OverWindows {
     type Scratch = Scratch;
 
-    const STEP_COST: u64 = 12;
+    const STEP_COST: u64 = 5;
 
     fn steps(&self) -> usize {
         self.grid.steps

@@ -1,8 +1,7 @@
 //! The leaves of a query: series out of a select, each evaluated by itself, in the order in which they come.
 //!
 //! 1. A batch that costs little is evaluated series by series, as they are asked for.
-//! 2. With the first batch that costs more than calling others does, and while the query may use more threads, the series go to a
-//!    [`Team`].
+//! 2. From the batch on with which the query turns out to be a dear one, and while it may use more threads, the series go to a [`Team`].
 
 mod portion;
 mod team;
@@ -53,6 +52,8 @@ pub(super) struct Leaf<'q, E: Evaluate> {
     decoder: SampleDecoder,
     scratch: E::Scratch,
     turn: Turn,
+    /// About what the batches so far cost, ns, as long as there is no team.
+    cost: u64,
     team: Option<Team<'q, E>>,
 }
 
@@ -73,6 +74,7 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
             decoder: SampleDecoder::new(select, range),
             scratch: E::Scratch::default(),
             turn: Turn::default(),
+            cost: 0,
             team: None,
         })
     }
@@ -130,17 +132,11 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
     /// The team that evaluates a batch, if one does.
     fn team_for(&mut self, batch: &SeriesBatch) -> Option<&Team<'q, E>> {
         let parallel = self.exec.parallel?;
-        if self.team.as_ref().is_none_or(Team::is_idle) {
-            let mut costs = 0;
-            let is_small = !batch.series.iter().any(|series| {
-                costs += cost(&*self.work, series);
-                costs >= parallel.options.cost_min
-            });
-            if is_small {
+        if self.team.is_none() {
+            self.cost += batch.series.iter().map(|series| cost(&*self.work, series)).sum::<u64>();
+            if self.cost < parallel.options.cost_min {
                 return None;
             }
-        }
-        if self.team.is_none() {
             self.team = Team::new(parallel, &self.exec.eval, &self.work, &self.decoder);
         }
         self.team.as_ref()
