@@ -135,10 +135,12 @@ pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
         out.push(b'-');
     }
     let (seconds, rest) = (time_ms.unsigned_abs() / 1000, time_ms.unsigned_abs() % 1000);
-    out.extend_from_slice(seconds.to_string().as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
     if rest != 0 {
-        let decimals = format!(".{rest:03}");
-        out.extend_from_slice(decimals.trim_end_matches('0').as_bytes());
+        let digit = |of: u64| b'0' + (of % 10) as u8;
+        let decimals = [b'.', digit(rest / 100), digit(rest / 10), digit(rest)];
+        let zeros = decimals.iter().rev().take_while(|&&digit| digit == b'0').count();
+        out.extend_from_slice(decimals.get(..decimals.len() - zeros).unwrap_or_default());
     }
 }
 
