@@ -17,9 +17,9 @@ use crate::workload::Workload;
 const CLIENTS: usize = 10;
 /// Each client begins with another one.
 const QUERIES: [&str; 5] = [
-    r#"sum by (job, pod) (rate({__name__=~".+_total"}[5m]))"#,
-    r#"histogram_quantile(0.99, sum by (le, pod) (rate({__name__=~".+_bucket"}[5m])))"#,
-    r#"quantile_over_time(0.9, {__name__=~".+_ratio"}[30m])"#,
+    r#"sum by (job, pod) (rate({__name__=~".+_http_requests_total"}[5m]))"#,
+    r#"histogram_quantile(0.99, sum by (le, pod) (rate(search_http_request_duration_seconds_bucket[5m])))"#,
+    r#"count by (namespace, pod) ({__name__=~".+_ratio"})"#,
     r#"sum({__name__=~".+"})"#,
     r#"max_over_time(sum by (node) (rate({__name__=~".+_http_requests_total"}[1m]))[10m:1m])"#,
 ];
@@ -40,7 +40,8 @@ pub(crate) fn run(workload: &Workload, corpus: &mut Corpus, binary: &Path, behin
             if done.load(Ordering::Relaxed) {
                 return;
             }
-            let parameters = [("query", *query), ("start", &times[0]), ("end", &times[1]), ("step", "60")];
+            let parameters =
+                [("query", *query), ("start", &times[0]), ("end", &times[1]), ("step", "60"), ("nocache", "1")];
             let begin = crate::sender::now();
             match server.ask("/api/v1/query_range", &parameters) {
                 (200, _) => answered.lock().unwrap().push(begin.elapsed().as_secs_f64() * 1000.0),
