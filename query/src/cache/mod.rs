@@ -10,7 +10,8 @@
 //!    anything was read.
 //!
 //! The answer is the one that would be given without: bit by bit, since every operator that is let through yields at a step what it would
-//! yield there in any other range. Only remarks may be more than they would be: those of a part that was cut tell of all of it.
+//! yield there in any other range, but for `sum_over_time` and `avg_over_time` where a sample lies in more than 64 windows, which are
+//! within 1e-11 of it (`eval::sweep`). Only remarks may be more than they would be: those of a part that was cut tell of all of it.
 
 mod asked;
 mod ends;
