@@ -212,12 +212,7 @@ impl Engine {
     }
 
     pub(crate) fn exec<'q>(&'q self, source: &'q dyn Source, context: &Context) -> Exec<'q> {
-        let options = EvalOptions {
-            lookback_ms: self.options.lookback_ms,
-            delayed_name_removal: self.options.features.delayed_name_removal,
-            use_start_timestamps: self.options.features.use_start_timestamps,
-            type_labels: self.options.features.type_and_unit_labels,
-        };
+        let options = EvalOptions { lookback_ms: self.options.lookback_ms, features: self.options.features };
         let limit = SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally()));
         Exec {
             source,
@@ -241,7 +236,7 @@ fn instant_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<
     let mut seen = HashSet::new();
     while let Some(series) = operator.next()? {
         let (labels, column) = (series.final_labels(), series.column);
-        if exec.options.delayed_name_removal && !seen.insert(labels.id()) {
+        if exec.options.features.delayed_name_removal && !seen.insert(labels.id()) {
             return Err(QueryError::same_labelset());
         }
         let Some(value) = column.sample(0) else { continue };
@@ -275,7 +270,7 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
         match known.get(&labels).and_then(|&at| out.get_mut(at)) {
             Some(series) => {
                 merge(series, times_ms, values, histograms);
-                if exec.options.delayed_name_removal && has_duplicates(series) {
+                if exec.options.features.delayed_name_removal && has_duplicates(series) {
                     return Err(QueryError::same_labelset());
                 }
             }

@@ -10,6 +10,7 @@ use super::column::Column;
 use super::memory::SampleLimit;
 use crate::annotations::Remarks;
 use crate::error::QueryError;
+use crate::parse::Features;
 
 /// So many calls of [`EvalContext::check`] cost one look at the clock.
 const CHECKS_PER_LOOK: u32 = 16;
@@ -18,12 +19,7 @@ const CHECKS_PER_LOOK: u32 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EvalOptions {
     pub(crate) lookback_ms: i64,
-    /// Whether names that functions take away stay until the end of the query.
-    pub(crate) delayed_name_removal: bool,
-    /// Functions of counters look at start timestamps.
-    pub(crate) use_start_timestamps: bool,
-    /// Whether the label `__type__` says what is a counter, instead of the name.
-    pub(crate) type_labels: bool,
+    pub(crate) features: Features,
 }
 
 /// What evaluating series needs of the query.

@@ -56,7 +56,7 @@ impl SeriesColumn {
 
     /// Takes the metric's name away, now or at the end of the query.
     pub(crate) fn drop_name(&mut self, eval: &EvalContext) {
-        if eval.options.delayed_name_removal {
+        if eval.options.features.delayed_name_removal {
             self.drops_name = true;
         } else {
             self.labels = without_metadata(&self.labels);

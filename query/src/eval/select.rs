@@ -69,7 +69,7 @@ impl<'q> InstantSelect<'q> {
 
 impl Operator for InstantSelect<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
-        if self.grid.steps == 0 || self.take == Yield::StartTime && !self.exec.options.use_start_timestamps {
+        if self.grid.steps == 0 || self.take == Yield::StartTime && !self.exec.options.features.use_start_timestamps {
             return Ok(None);
         }
         let leaf = match &mut self.leaf {

@@ -70,11 +70,8 @@ pub(super) fn jaro_winkler(a: &str, b: &str) -> f64 {
 }
 
 fn jaro(short: &[char], long: &[char]) -> f64 {
-    /// How far apart equal characters may be.
-    fn window(length: usize) -> usize {
-        (length / 2).saturating_sub(1)
-    }
-    let reach = window(long.len());
+    // So far apart equal characters may be.
+    let reach = (long.len() / 2).saturating_sub(1);
     let mut taken = vec![false; long.len()];
     let mut matched = Vec::new();
     for (at, character) in short.iter().enumerate() {

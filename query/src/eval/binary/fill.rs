@@ -98,7 +98,7 @@ impl VectorBinary<'_> {
 
     /// Whether names go at the end of the query only.
     pub(super) fn drops_late(&self) -> bool {
-        self.node.return_bool && self.exec.options.delayed_name_removal
+        self.node.return_bool && self.exec.options.features.delayed_name_removal
     }
 
     /// Whether names go at once.

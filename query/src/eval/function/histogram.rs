@@ -131,7 +131,7 @@ impl<'q> HistogramOperator<'q> {
 
     /// The series of one histogram.
     fn evaluate(&self, input: &Input) -> Result<Vec<SeriesColumn>, QueryError> {
-        let labels = match self.exec.options.delayed_name_removal {
+        let labels = match self.exec.options.features.delayed_name_removal {
             true => input.labels.clone(),
             false => without_metadata(&input.labels),
         };
@@ -188,7 +188,7 @@ impl<'q> HistogramOperator<'q> {
 
     /// The metric's name, where it is still known.
     fn subject<'l>(&self, labels: &'l Labels) -> &'l str {
-        if self.exec.options.delayed_name_removal { labels.metric_name().unwrap_or("") } else { "" }
+        if self.exec.options.features.delayed_name_removal { labels.metric_name().unwrap_or("") } else { "" }
     }
 
     fn arg(&self, arg: usize, step: usize) -> f64 {
@@ -224,7 +224,7 @@ impl<'q> HistogramOperator<'q> {
             let value = of(at, step, notes);
             column.put(step, value);
         }
-        let drops_name = self.exec.options.delayed_name_removal;
+        let drops_name = self.exec.options.features.delayed_name_removal;
         Ok(SeriesColumn { labels, column, drops_name })
     }
 

@@ -77,7 +77,7 @@ pub(crate) fn map<'q>(
         match function {
             MapFunction::OfHistogram(f) => {
                 // As in Prometheus, only the name goes.
-                match exec.options.delayed_name_removal {
+                match exec.options.features.delayed_name_removal {
                     true => series.drops_name = true,
                     false => series.labels = series.labels.without(|name| name == METRIC_NAME),
                 }

@@ -48,7 +48,7 @@ impl<'q> RangeFunction<'q> {
     ) -> Result<Self, QueryError> {
         let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<_, _>>()?;
         let reach = Reach::of(exec, input);
-        let wants_starts = function.uses_starts && exec.options.use_start_timestamps;
+        let wants_starts = function.uses_starts && exec.options.features.use_start_timestamps;
         let work = OverWindows { function: *function, args, reach, grid, wants_starts };
         let input = match input {
             MatrixNode::Select { select, .. } if grid.steps > 0 => {
@@ -77,7 +77,7 @@ impl Operator for RangeFunction<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         let Some(series) = self.evaluated()? else { return Ok(None) };
         self.exec.keep_bytes(32)?;
-        if !self.seen.insert(series.labels.id()) && !self.exec.options.delayed_name_removal {
+        if !self.seen.insert(series.labels.id()) && !self.exec.options.features.delayed_name_removal {
             return Err(QueryError::same_labelset());
         }
         Ok(Some(series))

@@ -160,7 +160,7 @@ impl OverWindows {
 
     fn remark(&self, eval: &EvalContext, labels: &Labels) {
         let (Check::Counter, Some(name)) = (self.function.check, labels.metric_name()) else { return };
-        let text = if eval.options.type_labels {
+        let text = if eval.options.features.type_and_unit_labels {
             let kind = labels.get("__type__").unwrap_or("");
             if matches!(kind, "counter" | "histogram") {
                 return;
