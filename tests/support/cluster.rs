@@ -106,9 +106,11 @@ impl Cluster {
         storage.iter_mut().chain(compactors).chain([insert, query])
     }
 
-    /// Waits until all nodes are ready.
+    /// Waits until all nodes are ready, and the query node has heard of it: it is ready without any member, and asks them
+    /// for their state once a second.
     pub(crate) fn wait_ready(&mut self) {
         self.nodes().for_each(Node::wait_ready);
+        poll_until("the query node's answers to be complete", || (self.status()["complete"] == true).then_some(()));
     }
 
     /// SIGTERM to all, and a new start of all.
