@@ -11,7 +11,8 @@
 //!    sample; where none is, the earliest.
 //! 6. No false counter reset: where the values around the switch rise as a counter's do, samples of the new replica that are less than
 //!    the last one taken are left out for up to two intervals (a slow scrape or a skewed clock), unless the new replica's own
-//!    samples show a reset there.
+//!    samples show a reset there. And no reset twice: where the last one taken came after a reset, samples of the new replica from
+//!    before that reset are left out as well.
 //!
 //! Everything looks at samples near the place alone, but for which replica it is at: that depends on where the data begins.
 
@@ -191,6 +192,7 @@ impl Stitcher<'_> {
             last_value: replica.values[at],
             interval_ms,
             rises: rises(live_back(replica, at)),
+            fell_from: fell_from(replica, at, interval_ms),
         }
     }
 }
@@ -203,6 +205,8 @@ struct Guard {
     interval_ms: i64,
     /// Whether the values until there rise as a counter's do.
     rises: bool,
+    /// The value before a reset that its replica saw within an interval until there.
+    fell_from: Option<f64>,
 }
 
 impl Guard {
@@ -211,12 +215,24 @@ impl Guard {
         let (time_ms, value) = (replica.times[at], replica.values[at]);
         let falls = value < self.last_value;
         let soon = time_ms.saturating_sub(self.last_ms) < self.interval_ms.saturating_mul(2);
-        if !falls || !soon || !self.rises {
+        if !soon || !self.rises {
             return true;
+        }
+        if !falls {
+            return !self.precedes_reset(replica, at);
         }
         let after = replica.values[at..].iter().take(SAMPLES_NEAR).copied().filter(|value| !is_stale(*value));
         let is_counter = rises(live_back(replica, first)) && rises_forward(after);
         !is_counter || self.saw_reset(replica, at)
+    }
+
+    /// Whether the sample at `at` was read before the reset that the last sample came after: it is nearer to the value before the
+    /// reset than to the last one, and the replica's own next sample falls.
+    fn precedes_reset(&self, replica: Replica<'_>, at: usize) -> bool {
+        let value = replica.values[at];
+        let is_nearer = |before: f64| value - self.last_value > before - value;
+        let mut later = replica.values[at + 1..].iter().take(SAMPLES_NEAR).filter(|value| !is_stale(**value));
+        self.fell_from.is_some_and(is_nearer) && later.next().is_some_and(|next| *next < value)
     }
 
     /// Whether the replica's own samples show a reset, between an interval before the last sample and the one at `at`, that the last
@@ -236,6 +252,22 @@ impl Guard {
         }
         false
     }
+}
+
+/// The value before the latest fall within an interval until the sample at `at`, if there is one.
+fn fell_from(replica: Replica<'_>, at: usize, interval_ms: i64) -> Option<f64> {
+    let earliest_ms = replica.times[at].saturating_sub(interval_ms);
+    let mut later = replica.values[at];
+    for i in (0..at).rev().take(SAMPLES_NEAR).filter(|i| !is_stale(replica.values[*i])) {
+        if later < replica.values[i] {
+            return Some(replica.values[i]);
+        }
+        if replica.times[i] <= earliest_ms {
+            return None;
+        }
+        later = replica.values[i];
+    }
+    None
 }
 
 /// Live values from the sample at `at` backwards.
