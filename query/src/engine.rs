@@ -8,7 +8,7 @@ use marigram_storage::model::histogram::HistogramSample;
 use crate::annotations::Remarks;
 use crate::deep;
 use crate::error::QueryError;
-use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, SampleLimit};
+use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, SampleLimit, SharedSelects};
 use crate::histogram::size_in_samples;
 use crate::parse::{self, Features, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
@@ -128,7 +128,8 @@ impl Engine {
         time_ms: i64,
     ) -> Result<QueryOutput, QueryError> {
         let node = plan::build(expr, self.build_options(time_ms, time_ms, 0))?;
-        let exec = self.exec(source, context);
+        let source = SharedSelects::new(source, &node);
+        let exec = self.exec(&source, context);
         exec.check()?;
         let grid = Grid::instant(time_ms);
         let value = match &node {
@@ -175,7 +176,8 @@ impl Engine {
         (start_ms, end_ms, step_ms): (i64, i64, i64),
     ) -> Result<(Vec<Series>, Remarks), QueryError> {
         let node = plan::build(expr, self.build_options(start_ms, end_ms, step_ms))?;
-        let exec = self.exec(source, context);
+        let source = SharedSelects::new(source, &node);
+        let exec = self.exec(&source, context);
         exec.check()?;
         let grid = Grid::range(start_ms, end_ms, step_ms);
         // Every operator holds at least a column of this length: fail before anything is allocated.

@@ -25,6 +25,9 @@ mod range;
 mod reader;
 mod scalar;
 mod select;
+mod shared;
+#[cfg(test)]
+mod shared_test;
 mod subquery;
 pub(crate) mod sweep;
 
@@ -32,6 +35,7 @@ pub(crate) use column::Column;
 pub(crate) use context::{EvalContext, EvalOptions};
 pub(crate) use exec::{Exec, Grid};
 pub(crate) use memory::SampleLimit;
+pub(crate) use shared::SharedSelects;
 
 use marigram_storage::model::labels::Labels;
 
@@ -77,6 +81,29 @@ pub(crate) trait Operator {
 
 /// An operator that lives as long as the query's plan.
 pub(crate) type BoxedOperator<'q> = Box<dyn Operator + 'q>;
+
+/// An operator that is opened when it is first asked: what holds data from then on does so only while it is read.
+struct Later<'q> {
+    exec: &'q Exec<'q>,
+    node: &'q VectorNode,
+    grid: Grid,
+    opened: Option<BoxedOperator<'q>>,
+}
+
+impl Operator for Later<'_> {
+    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
+        let operator = match &mut self.opened {
+            Some(operator) => operator,
+            None => self.opened.insert(open(self.exec, self.node, self.grid)?),
+        };
+        operator.next()
+    }
+}
+
+/// The operator that evaluates `node` over `grid`, not opened yet.
+fn open_later<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> BoxedOperator<'q> {
+    Box::new(Later { exec, node, grid, opened: None })
+}
 
 /// The operator that evaluates `node` over `grid`.
 pub(crate) fn open<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> Result<BoxedOperator<'q>, QueryError> {

@@ -8,8 +8,10 @@ mod absent;
 mod build;
 mod functions;
 mod invariant;
+mod selects;
 
 pub(crate) use build::{BuildOptions, build};
+pub(crate) use selects::{are_same, repeated};
 
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;

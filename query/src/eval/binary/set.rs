@@ -31,8 +31,8 @@ pub(in crate::eval) fn open_set<'q>(
         exec,
         op: node.op,
         matcher: Matcher::new(&node.matching),
-        lhs: Some(eval::open(exec, &node.lhs, grid)?),
-        rhs: Some(eval::open(exec, &node.rhs, grid)?),
+        lhs: Some(eval::open_later(exec, &node.lhs, grid)),
+        rhs: Some(eval::open_later(exec, &node.rhs, grid)),
         present: HashMap::new(),
     }))
 }

@@ -73,7 +73,7 @@ pub(in crate::eval) fn open<'q>(
         matcher: Matcher::new(&node.matching),
         grid,
         one: Some(eval::open(exec, one, grid)?),
-        many: eval::open(exec, many, grid)?,
+        many: eval::open_later(exec, many, grid),
         slots: HashMap::new(),
         conflict: None,
         results: HashMap::new(),
