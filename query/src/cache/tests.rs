@@ -135,9 +135,14 @@ impl Cached {
 
 type Bits = Vec<(Labels, Vec<(i64, u64)>, String)>;
 
+/// The bits of a value. Which NaN a sum without a result is depends on the order of its parts, and nobody sees it.
+fn float_bits(value: f64) -> u64 {
+    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
 fn bits(value: &Value) -> Bits {
     let Value::Matrix(series) = value else { panic!("{value:?}") };
-    let floats = |one: &Series| one.times_ms.iter().copied().zip(one.values.iter().map(|v| v.to_bits())).collect();
+    let floats = |one: &Series| one.times_ms.iter().copied().zip(one.values.iter().map(|v| float_bits(*v))).collect();
     series.iter().map(|one| (one.labels.clone(), floats(one), format!("{:?}", one.histograms))).collect()
 }
 
