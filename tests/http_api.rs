@@ -211,6 +211,18 @@ fn the_server_says_how_it_was_started_and_what_it_holds() {
     assert_eq!(runtime["startTime"], runtime["serverTime"], "the clock stands still");
     assert!(runtime["GOMAXPROCS"].as_u64().unwrap() > 0 && !runtime["hostname"].as_str().unwrap().is_empty());
 
+    let own = server.get(None, "/api/v1/status/self_metrics?metric_name_pattern=marigram_storage_head_.*").data();
+    let names: Vec<&str> = own.as_array().unwrap().iter().map(|family| family["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["marigram_storage_head_partitions", "marigram_storage_head_samples", "marigram_storage_head_series"]
+    );
+    assert_eq!((&own[2]["type"], &own[2]["metric"]), (&json!("GAUGE"), &json!([{"gauge": {"value": 3.0}}])));
+    let all = server.get(None, "/api/v1/status/self_metrics").data();
+    assert!(all.as_array().unwrap().iter().any(|family| family["type"] == "HISTOGRAM"), "{all}");
+    let wrong = server.get(None, "/api/v1/status/self_metrics?metric_name_pattern=%5Bx");
+    assert_eq!((wrong.status, &wrong.json()["errorType"]), (400, &json!("bad_data")));
+
     let head = server.get(None, "/api/v1/status/tsdb?limit=2").data();
     let first_ms = START_MS - 15_000 * 59;
     let stats = json!({"numSeries": 3, "numLabelPairs": 4, "chunkCount": 3, "minTime": first_ms, "maxTime": START_MS});

@@ -18,6 +18,7 @@ pub mod read;
 pub mod request;
 pub mod runtime;
 pub mod search;
+pub mod self_metrics;
 pub mod status;
 pub mod text_format;
 pub mod tsdb;
@@ -69,6 +70,7 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
         .route(&path("/api/v1/status/config"), get(runtime::config))
         .route(&path("/api/v1/status/flags"), get(runtime::flags))
         .route(&path("/api/v1/status/runtimeinfo"), get(runtime::runtime_info))
+        .route(&path("/api/v1/status/self_metrics"), get(self_metrics::self_metrics))
         .route(&path("/api/v1/admin/tsdb/seal"), post(admin::seal).put(admin::seal))
         .route(&path("/metrics"), get(status::metrics))
         .route(&path("/-/healthy"), get(status::healthy))

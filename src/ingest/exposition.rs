@@ -4,7 +4,7 @@
 //! A line that does not parse is refused with its number; the others are kept. Work is linear in the text, and memory
 //! bounded by [`decoded_bytes_max`].
 
-mod line;
+pub(crate) mod line;
 mod metadata;
 
 use marigram_storage::model::tenant::TenantId;

@@ -6,7 +6,7 @@ use crate::ingest::RAW_LABELS_MAX;
 
 /// What a line is; a sample's parts are in the [`SampleLine`] that was handed in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Nothing, or a comment.
     Blank,
     /// `# EOF` of OpenMetrics.
@@ -19,15 +19,15 @@ pub(super) enum Line<'a> {
 
 /// A line about a family.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct MetadataLine<'a> {
-    pub(super) kind: MetadataLineKind,
-    pub(super) family: Vec<u8>,
-    pub(super) text: &'a [u8],
+pub(crate) struct MetadataLine<'a> {
+    pub(crate) kind: MetadataLineKind,
+    pub(crate) family: Vec<u8>,
+    pub(crate) text: &'a [u8],
 }
 
 /// What a metadata line tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MetadataLineKind {
+pub(crate) enum MetadataLineKind {
     Type,
     Help,
     Unit,
@@ -35,29 +35,29 @@ pub(super) enum MetadataLineKind {
 
 /// The parts of a sample line; its memory is used again for the next line.
 #[derive(Debug, Default)]
-pub(super) struct SampleLine {
+pub(crate) struct SampleLine {
     text: Vec<u8>,
     pairs: Vec<(Range<usize>, Range<usize>)>,
-    pub(super) value: f64,
-    pub(super) timestamp_ms: Option<i64>,
-    pub(super) has_exemplar: bool,
+    pub(crate) value: f64,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) has_exemplar: bool,
 }
 
 /// The NaN of exporters, as Prometheus stores it.
 const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 
 /// Why a line is refused.
-pub(super) type Fault = &'static str;
+pub(crate) type Fault = &'static str;
 
 impl SampleLine {
     /// The labels, the metric's name among them.
-    pub(super) fn labels(&self) -> Vec<(&[u8], &[u8])> {
+    pub(crate) fn labels(&self) -> Vec<(&[u8], &[u8])> {
         let part = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
         self.pairs.iter().map(|(name, value)| (part(name), part(value))).collect()
     }
 
     /// Adds labels from outside; the line's own of that name are renamed.
-    pub(super) fn add_labels(&mut self, extra: &[(&str, &str)]) {
+    pub(crate) fn add_labels(&mut self, extra: &[(&str, &str)]) {
         for (name, value) in extra {
             for at in 0..self.pairs.len() {
                 let same =
@@ -94,7 +94,7 @@ impl SampleLine {
 }
 
 /// Reads a line without its line feed.
-pub(super) fn read<'a>(line: &'a [u8], openmetrics: bool, sample: &mut SampleLine) -> Result<Line<'a>, Fault> {
+pub(crate) fn read<'a>(line: &'a [u8], openmetrics: bool, sample: &mut SampleLine) -> Result<Line<'a>, Fault> {
     let mut rest = trim_start(line);
     match rest.first() {
         None => Ok(Line::Blank),
@@ -281,7 +281,7 @@ fn read_timestamp(word: &[u8], openmetrics: bool) -> Result<i64, Fault> {
 }
 
 /// `\\` and `\n` of HELP texts.
-pub(super) fn unescape_help(text: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape_help(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
