@@ -52,6 +52,11 @@ impl Role {
         matches!(self, Role::Single | Role::Insert)
     }
 
+    /// Whether it keeps samples on its own disk.
+    pub fn has_store(self) -> bool {
+        matches!(self, Role::Single | Role::Storage)
+    }
+
     /// Whether it answers queries over HTTP.
     pub fn answers_queries(self) -> bool {
         matches!(self, Role::Single | Role::Query)

@@ -20,12 +20,17 @@ use crate::app::{App, Event, Failure};
 use crate::background::Background;
 use crate::config::Settings;
 use crate::http::{self, listener::Bounded};
+use crate::reads::ReadThreads;
 use crate::role;
 
 /// How long running requests may take to finish when the server stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Threads beside those for queries and writes: sealing, metrics, what other nodes ask for.
+/// How long threads may take to end after that.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Threads beside those for writes: sealing, metrics, what other nodes write and ask for.
 pub(crate) const SPARE_THREADS: usize = 64;
+/// Threads beside those for queries and lookups: what other nodes read, and compression.
+pub(crate) const READ_SPARE_THREADS: usize = 64;
 
 /// A running server.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub struct Server {
     app: Arc<App>,
     local_addr: SocketAddr,
     runtime: Runtime,
+    reads: ReadThreads,
     serving: tokio::task::JoinHandle<()>,
     background: Background,
     events: Mutex<Receiver<Event>>,
@@ -46,13 +52,15 @@ impl Server {
     pub fn start(settings: Settings, env: Env) -> Result<Server, String> {
         let (listener, local_addr) = bind("http-listen", &settings.http_listen)?;
         let (events_in, events) = mpsc::channel();
-        let app = Arc::new(App::new(settings, env, events_in));
-        let runtime = runtime(&app.settings).map_err(|error| format!("threads cannot be started: {error}"))?;
+        let no_threads = |error: std::io::Error| format!("threads cannot be started: {error}");
+        let runtime = runtime(&settings).map_err(no_threads)?;
+        let reads = ReadThreads::start(2 * settings.query.max_concurrency + READ_SPARE_THREADS).map_err(no_threads)?;
+        let app = Arc::new(App::new(settings, env, reads.handle(), events_in));
         let mut background = Background::new(Arc::clone(&app), runtime.handle().clone(), local_addr);
         let serving = runtime.spawn(serve(Arc::clone(&app), listener, background.stopped()));
         role::start(&mut background)?;
         let events = Mutex::new(events);
-        Ok(Server { app, local_addr, runtime, serving, background, events })
+        Ok(Server { app, local_addr, runtime, reads, serving, background, events })
     }
 
     /// The address that clients reach.
@@ -126,14 +134,15 @@ impl Server {
 
     /// Stops; returns when the store is closed.
     pub fn shutdown(self) {
-        let Server { app, runtime, serving, background, .. } = self;
+        let Server { app, runtime, reads, serving, background, .. } = self;
         background.raise();
         let finished = runtime.block_on(async { tokio::time::timeout(FINISH_TIMEOUT, serving).await });
         if finished.is_err() {
             tracing::warn!("requests that did not finish were cut off");
         }
         background.join();
-        runtime.shutdown_timeout(Duration::from_secs(1));
+        reads.shutdown(THREADS_TIMEOUT);
+        runtime.shutdown_timeout(THREADS_TIMEOUT);
         drop(app);
     }
 }
@@ -152,7 +161,7 @@ pub(crate) fn bind(flag: &str, address: &str) -> Result<(TcpListener, SocketAddr
 }
 
 fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
-    let blocking = 2 * settings.query.max_concurrency + settings.write.max_concurrency + SPARE_THREADS;
+    let blocking = settings.write.max_concurrency + SPARE_THREADS;
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").max_blocking_threads(blocking).build()
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use marigram_storage::context::Context;
 use marigram_storage::model::histogram::HistogramSample;
+use marigram_storage::turns::Turns;
 
 use crate::annotations::Remarks;
 use crate::deep;
@@ -56,8 +57,13 @@ pub struct Engine {
 impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
+        Engine::in_turns(options, None)
+    }
+
+    /// The same; the threads that help queries take turns with those that evaluate them, which whoever calls sees to.
+    pub fn in_turns(options: EngineOptions, turns: Option<Arc<Turns>>) -> Self {
         let Parallelism { workers, .. } = options.parallelism;
-        let workers = (workers > 1).then(|| Arc::new(Workers::new(options.parallelism.pool_threads())));
+        let workers = (workers > 1).then(|| Arc::new(Workers::new(options.parallelism.pool_threads(), turns)));
         Engine { options, workers }
     }
 

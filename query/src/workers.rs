@@ -5,6 +5,9 @@
 //!    pool evenly.
 //! 3. Nobody waits for a thread to come: who calls works on, and does what nobody has begun. So queries, however many and
 //!    however nested, neither start more threads than the pool has nor block each other.
+//! 4. Where queries compute in [turns](Turns), a thread of the pool takes one for each portion.
+//!
+//! A thread of the pool has the priority of the query's thread that started it.
 //!
 //! A general pool of work-stealing threads (rayon's) would do, but its threads look for work a while before they sleep, and queries
 //! of some milliseconds go to sleep too often for that.
@@ -13,6 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use marigram_storage::turns::Turns;
 use parking_lot::{Condvar, Mutex};
 
 /// How far a query spreads over threads. Costs are estimates, ns.
@@ -65,6 +69,7 @@ pub(crate) struct Workers {
 
 struct Pool {
     threads_max: usize,
+    turns: Option<Arc<Turns>>,
     state: Mutex<State>,
     called: Condvar,
 }
@@ -79,9 +84,9 @@ struct State {
 }
 
 impl Workers {
-    /// A pool of at most `threads_max` threads.
-    pub(crate) fn new(threads_max: usize) -> Self {
-        Workers { pool: Arc::new(Pool { threads_max, state: Mutex::default(), called: Condvar::new() }) }
+    /// A pool of at most `threads_max` threads, which compute in turns with others where there are such.
+    pub(crate) fn new(threads_max: usize, turns: Option<Arc<Turns>>) -> Self {
+        Workers { pool: Arc::new(Pool { threads_max, turns, state: Mutex::default(), called: Condvar::new() }) }
     }
 
     /// How many threads have been started.
@@ -116,7 +121,10 @@ impl Pool {
                 continue;
             };
             drop(state);
-            let more = task.help();
+            let more = {
+                let _turn = self.turns.as_ref().map(Turns::take);
+                task.help()
+            };
             state = self.state.lock();
             if more {
                 state.tasks.push_back(task);
@@ -181,7 +189,7 @@ mod tests {
 
     #[test]
     fn tasks_take_turns_on_no_more_threads_than_there_may_be() {
-        let workers = Workers::new(1);
+        let workers = Workers::new(1, None);
         let (done, portions) = mpsc::channel();
         let task = |name, portions, gate| {
             let gate = if gate { Some(Barrier::new(2)) } else { None };
@@ -198,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_pool_without_threads_starts_none_and_ends_with_tasks_waiting() {
-        let workers = Workers::new(0);
+        let workers = Workers::new(0, None);
         let (done, portions) = mpsc::channel();
         workers.call(Arc::new(Portions { name: 0, left: AtomicUsize::new(1), done, gate: None }));
         assert_eq!(workers.started(), 0);

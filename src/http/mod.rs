@@ -5,6 +5,7 @@ pub mod active;
 pub mod admin;
 pub mod admission;
 pub mod answer;
+pub mod compress;
 pub mod cors;
 pub mod discovery;
 pub mod error;
@@ -50,6 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
     routes("", role)
         .merge(routes(PREFIX, role))
         // Answers are long rows of digits: what higher levels save is little beside the time that they take.
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), compress::large))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .merge(uncompressed_routes("", role))
         .merge(uncompressed_routes(PREFIX, role))
@@ -75,7 +77,7 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
         .route(&path("/metrics"), get(status::metrics))
         .route(&path("/-/healthy"), get(status::healthy))
         .route(&path("/-/ready"), get(status::ready));
-    if matches!(role, Role::Single | Role::Storage) {
+    if role.has_store() {
         router = router.route(&path("/api/v1/status/walreplay"), get(status::wal_replay));
     }
     if role.answers_queries() {

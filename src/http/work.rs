@@ -13,6 +13,7 @@ use marigram_query::{Engine, RangeCache};
 use marigram_storage::context::Context;
 use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::model::tenant::TenantId;
+use marigram_storage::turns;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -145,6 +146,7 @@ impl Placed {
     /// Does the work, on a thread that may block.
     fn work<T>(self, work: impl FnOnce(&Work<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
         let Placed { app, context, ticket, waited, replica_labels, _place } = self;
+        let _turn = app.turn();
         let reader = app.reader().map_err(ApiError::unavailable)?;
         // What is taken of which replica depends on where a range begins.
         let cache = reader.cache.as_ref().filter(|_| replica_labels.is_empty());
@@ -166,7 +168,7 @@ pub async fn run<T: Send + 'static>(
     work: impl FnOnce(&Work<'_>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let (_guard, placed) = enter(app, places, options).await?;
-    let job = tokio::task::spawn_blocking(move || placed.work(work));
+    let job = app.reads.spawn_blocking(move || placed.work(work));
     job.await.unwrap_or_else(|_| Err(failed_unexpectedly()))
 }
 
@@ -197,7 +199,7 @@ impl Outlet {
         self.context.check()?;
         let left = self.context.time_left().unwrap_or(Duration::MAX);
         let sent = tokio::time::timeout(left, self.sender.send(Piece::Data(data)));
-        match tokio::runtime::Handle::current().block_on(sent) {
+        match turns::without(|| tokio::runtime::Handle::current().block_on(sent)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(marigram_storage::Error::Cancelled),
             Err(_) => Err(marigram_storage::Error::Timeout),
@@ -219,7 +221,7 @@ pub async fn stream(
     let (guard, placed) = enter(app, places, options).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
     let outlet = Outlet { sender, context: placed.context.clone() };
-    tokio::task::spawn_blocking(move || {
+    app.reads.spawn_blocking(move || {
         let last = match placed.work(|work_at_hand| work(work_at_hand, &outlet)) {
             Ok(()) => Piece::End,
             Err(error) => Piece::Failed(error),

@@ -94,7 +94,8 @@ fn app() -> Arc<App> {
         random: Arc::new(SeededRandom::new(1)),
         disk: Arc::new(RealDisk),
     };
-    let app = Arc::new(App::new(Settings::single(*args).unwrap(), env, mpsc::channel().0));
+    let app =
+        Arc::new(App::new(Settings::single(*args).unwrap(), env, tokio::runtime::Handle::current(), mpsc::channel().0));
     app.serve(Arc::new(Role(Reader { source: Arc::new(Short), engine: app.new_engine(), cache: None })));
     app
 }

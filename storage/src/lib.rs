@@ -17,12 +17,13 @@ mod format;
 pub mod fuzzing;
 pub mod head;
 pub mod index;
-mod low_priority;
 pub mod model;
 pub mod node;
+pub mod priority;
 mod rooms;
 pub mod select;
 mod striped;
+pub mod turns;
 pub mod wal;
 pub mod write;
 

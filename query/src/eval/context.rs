@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use marigram_storage::context::{Context, Tally};
+use marigram_storage::turns;
 
 use super::Grid;
 use super::column::Column;
@@ -45,7 +46,8 @@ impl EvalContext {
         Ok(Column::empty(grid.steps, self.limit.hold(grid.steps)?))
     }
 
-    /// Ends the query when its deadline has passed or it was cancelled. To be called for every series: only the first call, and
+    /// Ends the query when its deadline has passed or it was cancelled, and lets others compute when it has done so for long
+    /// enough. To be called for every series: only the first call, and
     /// then one of [`CHECKS_PER_LOOK`], looks.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
         let checks = self.checks.get();
@@ -55,6 +57,7 @@ impl EvalContext {
 
     /// The same, after work that took long.
     pub(crate) fn check_now(&self) -> Result<(), QueryError> {
+        turns::let_others();
         Ok(self.context.check()?)
     }
 }

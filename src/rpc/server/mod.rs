@@ -19,6 +19,7 @@ use marigram_proto::cluster::node_server::NodeServer;
 use marigram_proto::cluster::select_server::SelectServer;
 use marigram_storage::{Error, Result};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
 use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -40,9 +41,10 @@ const WRITE_BYTES_MAX: usize = 512 << 20;
 const READS_MAX: usize = 1024;
 /// Threads that work on reads at once, …
 const READ_THREADS: usize = 28;
+const _: () = assert!(READ_THREADS < crate::run::READ_SPARE_THREADS);
 /// … and on writes: some stay free for handshakes, so that a busy node is not taken for a dead one.
 const WRITE_THREADS: usize = 28;
-const _: () = assert!(READ_THREADS + WRITE_THREADS < crate::run::SPARE_THREADS);
+const _: () = assert!(WRITE_THREADS < crate::run::SPARE_THREADS);
 /// Calls at once over one connection: many selects that wait for their reader must not keep a handshake waiting.
 const CALLS_PER_CONNECTION_MAX: u32 = 2048;
 /// A silent client is asked for a sign of life when it was silent for this long, …
@@ -91,9 +93,13 @@ impl Rpc {
         work: impl FnOnce(&StorageNode) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         let node = Arc::clone(&self.node);
-        let outcome = tokio::task::spawn_blocking(move || work(&node)).await;
-        outcome.map_err(|_| Status::internal("the call failed unexpectedly"))?.map_err(|error| status::encode(&error))
+        joined(tokio::task::spawn_blocking(move || work(&node)).await)
     }
+}
+
+/// What a thread's work came to.
+fn joined<T>(outcome: std::result::Result<Result<T>, JoinError>) -> Result<T, Status> {
+    outcome.map_err(|_| Status::internal("the call failed unexpectedly"))?.map_err(|error| status::encode(&error))
 }
 
 fn overloaded(what: &str) -> Status {

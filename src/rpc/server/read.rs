@@ -21,7 +21,7 @@ use marigram_storage::{Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Rpc, overloaded, stopping};
+use super::{Rpc, joined, overloaded, stopping};
 use crate::rpc::convert::lookup::{self, Item, Lookup};
 use crate::rpc::convert::select::{self, Pieces, Scope};
 use crate::rpc::convert::{Malformed, status};
@@ -115,7 +115,12 @@ impl Rpc {
         work: impl FnOnce(&StorageNode) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         let _thread = self.read_threads.acquire().await.map_err(|_| stopping())?;
-        self.blocking(work).await
+        let (app, node) = (Arc::clone(&self.app), Arc::clone(&self.node));
+        let job = self.app.reads.spawn_blocking(move || {
+            let _turn = app.turn();
+            work(&node)
+        });
+        joined(job.await)
     }
 
     /// Sends the pieces of a select until its end, or until nobody wants them any more.

@@ -14,10 +14,10 @@ use crate::block::{Block, BlockMeta, BlockWriter, block_dir, remove_unfinished};
 use crate::compact::retention::{RetentionChoice, plan_retention};
 use crate::env::Clock;
 use crate::error::Result;
-use crate::head::{Partition, PartitionKind};
-use crate::low_priority::at_low_priority;
+use crate::head::{Partition, PartitionKind, TakenChunks};
 use crate::model::tenant::TenantId;
 use crate::model::time::{TimeRange, WINDOW_GRACE_MS, WINDOW_MS};
+use crate::priority::at_low_priority;
 use crate::select::SeriesDecoder;
 
 /// The late partition is sealed when it has been quiet for this long.
@@ -117,10 +117,14 @@ impl Db {
         let Some(head) = self.head.tenant(tenant) else { return Ok(()) };
         let series = head.index().postings().in_label_order(&partition.series_of(tenant));
         block.begin_tenant(tenant)?;
+        let Some(held) = partition.of_tenant(tenant) else { return Ok(()) };
         let mut decoder = SeriesDecoder::default();
         for dense in series {
             let Some(labels) = head.lookup().labels(dense) else { continue };
-            let chunks = partition.chunks(tenant, dense, TimeRange::ALL);
+            let mut taken = TakenChunks::default();
+            held.take(dense, TimeRange::ALL, &mut taken);
+            let mut chunks: Vec<_> = taken.finish().collect();
+            chunks.sort_by_key(|chunk| chunk.min_ms);
             let (samples, starts) = decoder.decode_with_starts(&chunks, TimeRange::ALL)?;
             block.add_series_with_starts(&labels, samples, starts)?;
         }

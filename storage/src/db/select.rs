@@ -15,7 +15,7 @@ use super::{Db, damage};
 use crate::block::{Block, BlockChunkRef, TenantBlock};
 use crate::context::{Context, Reservation};
 use crate::error::Result;
-use crate::head::Partition;
+use crate::head::{Partition, TakenChunks, TenantChunks};
 use crate::model::time::TimeRange;
 use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
 
@@ -50,7 +50,7 @@ struct BlockPart {
 /// A running select. What it holds stays readable whatever is sealed or dropped meanwhile.
 struct Stream {
     context: Context,
-    partitions: Vec<Arc<Partition>>,
+    partitions: Vec<TenantChunks>,
     blocks: Vec<BlockPart>,
     range: TimeRange,
     entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
@@ -83,7 +83,7 @@ impl Db {
         list.sort_unstable_by(|a, b| a.series.order(&b.series));
         Ok(Box::new(Stream {
             context: context.clone(),
-            partitions,
+            partitions: partitions.iter().filter_map(|partition| partition.of_tenant(context.tenant())).collect(),
             blocks,
             range: request.range,
             entries: list.into_iter().peekable(),
@@ -163,13 +163,11 @@ fn block_entries(
 }
 
 impl Stream {
-    /// Appends the chunks of an entry.
-    fn push_chunks(&self, place: &Place, chunks: &mut Vec<EncodedChunk>) -> Result<()> {
+    /// Appends the chunks of an entry, or takes them out of the head.
+    fn push_chunks(&self, place: &Place, chunks: &mut Vec<EncodedChunk>, taken: &mut TakenChunks) -> Result<()> {
         match place {
             Place::Head { dense } => {
-                let tenant = self.context.tenant();
-                let found = self.partitions.iter().map(|partition| partition.chunks(tenant, *dense, self.range));
-                found.for_each(|mut found| chunks.append(&mut found));
+                self.partitions.iter().for_each(|partition| partition.take(*dense, self.range, taken));
             }
             Place::Block { block, from, to } => {
                 let Some(BlockPart { part, chunks: refs }) = self.blocks.get(*block as usize) else { return Ok(()) };
@@ -183,36 +181,46 @@ impl Stream {
         Ok(())
     }
 
-    /// The next series: all entries of one id and replica.
-    fn next_series(&mut self) -> Result<Option<SelectedSeries>> {
+    /// The next series: all entries of one id and replica. Its chunks from the head are the last that were taken.
+    fn next_series(&mut self, taken: &mut TakenChunks) -> Result<Option<SelectedSeries>> {
         let Some(first) = self.entries.next() else { return Ok(None) };
         let Entry { mut series, place } = first;
-        self.push_chunks(&place, &mut series.chunks)?;
+        self.push_chunks(&place, &mut series.chunks, taken)?;
         while let Some(more) = self.entries.next_if(|entry| entry.series.order(&series).is_eq()) {
-            self.push_chunks(&more.place, &mut series.chunks)?;
+            self.push_chunks(&more.place, &mut series.chunks, taken)?;
         }
-        series.chunks.sort_by_key(|chunk| chunk.min_ms);
         Ok(Some(series))
     }
 }
 
 impl SeriesStream for Stream {
     fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
-        let mut series = Vec::new();
+        let mut found = Vec::new();
+        let mut taken = TakenChunks::default();
         let mut bytes = 0;
         while bytes < BATCH_TARGET_BYTES {
             self.context.check()?;
-            let Some(next) = self.next_series()? else { break };
-            if next.chunks.is_empty() {
+            let taken_before = taken.len();
+            let Some(next) = self.next_series(&mut taken)? else { break };
+            let of_head = taken.len() - taken_before;
+            if next.chunks.is_empty() && of_head == 0 {
                 continue;
             }
-            bytes += next.held_bytes();
-            series.push(next);
+            bytes += next.held_bytes() + taken.held_bytes(taken_before);
+            found.push((next, of_head));
         }
-        if series.is_empty() {
+        if found.is_empty() {
             return Ok(None);
         }
         let reservation = self.context.reserve(bytes as u64)?;
+        let mut taken = taken.finish();
+        let finish = |(mut series, of_head): (SelectedSeries, usize)| {
+            series.chunks.reserve_exact(of_head);
+            series.chunks.extend(taken.by_ref().take(of_head));
+            series.chunks.sort_by_key(|chunk| chunk.min_ms);
+            series
+        };
+        let series = found.into_iter().map(finish).collect();
         Ok(Some(SeriesBatch { series, reservation }))
     }
 }

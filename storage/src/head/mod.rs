@@ -9,10 +9,12 @@ mod series;
 mod slab;
 mod spill;
 mod table;
+mod taken;
 mod tenant;
 
-pub use partition::{Partition, PartitionId, PartitionKind};
+pub use partition::{Partition, PartitionId, PartitionKind, TenantChunks};
 pub use spill::{SpillDir, SpillMemory};
+pub use taken::TakenChunks;
 pub use tenant::{TenantHead, TenantIndex};
 
 use std::sync::Arc;

@@ -12,12 +12,12 @@ use super::series::{Bytes, SeriesState, first_chunk_samples};
 use super::slab::Slabs;
 use super::spill::{Spill, SpillDir};
 use super::table::{PAGE, SeriesTable};
+use super::taken::TakenChunks;
 use crate::model::histogram::HistogramSample;
 use crate::model::sample::Sample;
 use crate::model::start::StartTime;
 use crate::model::tenant::TenantId;
 use crate::model::time::TimeRange;
-use crate::select::EncodedChunk;
 
 /// A random id, written with every sample in the WAL and into the block that the partition becomes: it tells recovery
 /// which samples are in a block already.
@@ -72,6 +72,9 @@ pub struct Partition {
 
 /// Shards of a tenant in a partition: writers of different series meet less often.
 const SHARDS: usize = 8;
+
+/// Series that are looked at before writers have their turn.
+const SERIES_AT_ONCE: usize = 256;
 
 struct TenantPart {
     shards: [RwLock<Shard>; SHARDS],
@@ -330,27 +333,38 @@ impl Partition {
         let covered = range.start_ms <= all.start_ms && all.end_ms <= range.end_ms;
         let mut found = RoaringBitmap::new();
         for shard in &part.shards {
-            let shard = shard.read();
-            let mut present = candidates & &shard.ids;
-            if !covered {
-                let overlaps = |dense: u32| shard.get(dense).is_some_and(|series| series.overlaps(&shard.bytes, range));
-                present = present.iter().filter(|dense| overlaps(*dense)).collect();
+            let present = candidates & &shard.read().ids;
+            if covered {
+                found |= present;
+                continue;
             }
-            found |= present;
+            let present: Vec<u32> = present.iter().collect();
+            for few in present.chunks(SERIES_AT_ONCE) {
+                let shard = shard.read();
+                let overlaps = |dense: u32| shard.get(dense).is_some_and(|series| series.overlaps(&shard.bytes, range));
+                found.extend(few.iter().copied().filter(|dense| overlaps(*dense)));
+            }
         }
         found
     }
 
-    /// The chunks of one series that overlap `range`, in ascending order of their first timestamps.
-    pub fn chunks(&self, tenant: &TenantId, dense: u32, range: TimeRange) -> Vec<EncodedChunk> {
-        let mut chunks = Vec::new();
-        if let Some(part) = self.part(tenant) {
-            let shard = part.shards[place_of(dense).0].read();
-            if let Some(series) = shard.get(dense) {
-                series.chunks(&shard.bytes, range, &mut chunks);
-            }
+    /// What it holds of a tenant's series, if it holds any.
+    pub fn of_tenant(&self, tenant: &TenantId) -> Option<TenantChunks> {
+        self.part(tenant).map(TenantChunks)
+    }
+}
+
+/// What a partition holds of a tenant's series; stays readable whatever becomes of the partition.
+#[derive(Clone)]
+pub struct TenantChunks(Arc<TenantPart>);
+
+impl TenantChunks {
+    /// Takes the chunks of one series that overlap `range`, in no order.
+    pub fn take(&self, dense: u32, range: TimeRange, out: &mut TakenChunks) {
+        out.make_room();
+        let shard = self.0.shards[place_of(dense).0].read();
+        if let Some(series) = shard.get(dense) {
+            series.take(&shard.bytes, range, out);
         }
-        chunks.sort_by_key(|chunk| chunk.min_ms);
-        chunks
     }
 }

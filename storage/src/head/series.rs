@@ -12,6 +12,7 @@
 
 use super::slab::{BUFFER_BYTES_MAX, BufferRef, Slabs};
 use super::spill::{Spill, SpillRef};
+use super::taken::TakenChunks;
 use crate::chunk::stream::{self, StreamTimes, VALUE_BYTES_MAX, ValueState};
 use crate::chunk::{CHUNK_SAMPLES_MAX, Effort, encode_histograms, encode_starts};
 use crate::format::varint::{push_uvarint, zigzag};
@@ -20,7 +21,6 @@ use crate::model::joined::join_histograms;
 use crate::model::sample::{Sample, join_in_place};
 use crate::model::start::{StartTime, join_starts};
 use crate::model::time::TimeRange;
-use crate::select::EncodedChunk;
 
 const _: () = assert!(CHUNK_SAMPLES_MAX <= u8::MAX as usize && CHUNK_SAMPLES_MAX * VALUE_BYTES_MAX <= BUFFER_BYTES_MAX);
 const _: () = assert!(size_of::<SeriesState>() == 64);
@@ -240,27 +240,32 @@ impl SeriesState {
         stream::encode(usize::from(self.count), times, self.values.first_exponent(), values, out);
     }
 
-    /// Adds the chunks that overlap `range`, in no order.
-    pub(super) fn chunks(&self, bytes: &Bytes, range: TimeRange, out: &mut Vec<EncodedChunk>) {
+    /// Takes the chunks that overlap `range`, in no order.
+    pub(super) fn take(&self, bytes: &Bytes, range: TimeRange, out: &mut TakenChunks) {
         let overlaps = |start_ms, end_ms| range.overlaps(TimeRange { start_ms, end_ms });
         bytes.spill.visit(self.newest, |min_ms, max_ms, chunk| {
             if overlaps(min_ms, max_ms) {
-                out.push(chunk.to_chunk(min_ms, max_ms));
+                chunk.take(min_ms, max_ms, out);
             }
             true
         });
         if self.count > 0 && overlaps(self.first_ms, self.last_ms) {
-            let mut chunk = Vec::new();
-            self.encode_open(&bytes.slabs, &mut chunk);
-            out.push(EncodedChunk::whole(self.first_ms, self.last_ms, chunk.into()));
+            out.copy(self.first_ms, self.last_ms, |out| self.encode_open(&bytes.slabs, out));
         }
+        if self.more.is_some() {
+            self.take_more(overlaps, out);
+        }
+    }
+
+    #[cold]
+    fn take_more(&self, overlaps: impl Fn(i64, i64) -> bool, out: &mut TakenChunks) {
         let mut unordered = self.unordered().to_vec();
         if !unordered.is_empty() {
             join_in_place(&mut unordered);
             let mut chunk = Vec::new();
             let (min_ms, max_ms) = encode_sorted(&unordered, &mut chunk);
             if overlaps(min_ms, max_ms) {
-                out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
+                out.hold(min_ms, max_ms, chunk.into());
             }
         }
         let mut histograms = self.histograms().to_vec();
@@ -268,7 +273,7 @@ impl SeriesState {
             let mut chunk = Vec::new();
             let (min_ms, max_ms) = encode_open_histograms(&mut histograms, &mut chunk);
             if overlaps(min_ms, max_ms) {
-                out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
+                out.hold(min_ms, max_ms, chunk.into());
             }
         }
         let mut starts = self.more.as_ref().map_or_else(Vec::new, |more| more.starts.clone());
@@ -276,7 +281,7 @@ impl SeriesState {
             let mut chunk = Vec::new();
             let (min_ms, max_ms) = encode_open_starts(&mut starts, &mut chunk);
             if overlaps(min_ms, max_ms) {
-                out.push(EncodedChunk::whole(min_ms, max_ms, chunk.into()));
+                out.hold(min_ms, max_ms, chunk.into());
             }
         }
     }
@@ -401,8 +406,9 @@ mod tests {
             join_in_place(&mut samples);
             let mut decoder = SeriesDecoder::default();
             for range in [TimeRange { start_ms: 17, end_ms: 350 }, TimeRange::ALL] {
-                let mut chunks = Vec::new();
-                series.chunks(&bytes, range, &mut chunks);
+                let mut taken = TakenChunks::default();
+                series.take(&bytes, range, &mut taken);
+                let mut chunks: Vec<_> = taken.finish().collect();
                 chunks.sort_by_key(|chunk| chunk.min_ms);
                 let (times, values) = decoder.decode(&chunks, range).unwrap();
                 let got: Vec<_> = times.iter().zip(values).map(|(&timestamp_ms, &value)| Sample { timestamp_ms, value }).collect();

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::taken::TakenChunks;
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::select::EncodedChunk;
 
 /// Place of the chunk before, first and last timestamp, length.
 const HEADER_BYTES: usize = 8 + 8 + 8 + 4;
@@ -166,14 +166,15 @@ pub(super) enum ChunkBytes<'a> {
 }
 
 impl ChunkBytes<'_> {
-    /// As a select holds it.
-    pub(super) fn to_chunk(&self, min_ms: i64, max_ms: i64) -> EncodedChunk {
-        let bytes = match self {
-            ChunkBytes::Full(page, range) if range.end <= page.len() => page.slice(range.clone()),
-            ChunkBytes::Full(..) => Bytes::new(),
-            ChunkBytes::Open(bytes) => Bytes::copy_from_slice(bytes),
-        };
-        EncodedChunk::whole(min_ms, max_ms, bytes)
+    /// Takes it.
+    pub(super) fn take(&self, min_ms: i64, max_ms: i64, out: &mut TakenChunks) {
+        match self {
+            ChunkBytes::Full(page, range) if range.end <= page.len() => {
+                out.hold(min_ms, max_ms, page.slice(range.clone()));
+            }
+            ChunkBytes::Full(..) => out.hold(min_ms, max_ms, Bytes::new()),
+            ChunkBytes::Open(bytes) => out.copy(min_ms, max_ms, |out| out.extend_from_slice(bytes)),
+        }
     }
 }
 
@@ -183,13 +184,13 @@ mod tests {
     use crate::disk::RealDisk;
 
     fn contents(spill: &Spill, newest: SpillRef) -> Vec<(i64, Vec<u8>)> {
-        let mut chunks = Vec::new();
+        let mut taken = TakenChunks::default();
         spill.visit(newest, |min_ms, max_ms, bytes| {
             assert_eq!(max_ms, min_ms + 1);
-            chunks.push((min_ms, bytes.to_chunk(min_ms, max_ms).bytes.to_vec()));
+            bytes.take(min_ms, max_ms, &mut taken);
             true
         });
-        chunks
+        taken.finish().map(|chunk| (chunk.min_ms, chunk.bytes.to_vec())).collect()
     }
 
     #[test]
