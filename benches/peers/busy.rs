@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::Behind;
+use crate::raw::Raw;
 use crate::run::{Corpus, quantile};
 use crate::server::{Server, System};
 use crate::support::process::Folder;
@@ -36,6 +37,7 @@ pub(crate) fn run(workload: &Workload, corpus: &mut Corpus, binary: &Path, behin
     let end_ms = workload.shape.start_ms + half as i64 * interval_ms;
     let times = [end_ms - 3_000_000, end_ms].map(|ms| format!("{}.{:03}", ms / 1000, ms % 1000));
     let ask = |client: usize| {
+        let mut raw = Raw::connect(server.address());
         for query in QUERIES.iter().cycle().skip(client) {
             if done.load(Ordering::Relaxed) {
                 return;
@@ -43,9 +45,10 @@ pub(crate) fn run(workload: &Workload, corpus: &mut Corpus, binary: &Path, behin
             let parameters =
                 [("query", *query), ("start", &times[0]), ("end", &times[1]), ("step", "60"), ("nocache", "1")];
             let begin = crate::sender::now();
-            match server.ask("/api/v1/query_range", &parameters) {
-                (200, _) => answered.lock().unwrap().push(begin.elapsed().as_secs_f64() * 1000.0),
-                (status, answer) => failed.lock().unwrap().push(format!("{status} {query}: {}", answer["error"])),
+            let received = raw.get("/api/v1/query_range", &parameters);
+            match received.status {
+                200 => answered.lock().unwrap().push(begin.elapsed().as_secs_f64() * 1000.0),
+                status => failed.lock().unwrap().push(format!("{status} {query}: {}", received.json()["error"])),
             }
         }
     };

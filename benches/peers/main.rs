@@ -18,6 +18,7 @@ mod load;
 mod measure;
 mod options;
 mod queries;
+mod raw;
 mod real;
 mod report;
 mod run;

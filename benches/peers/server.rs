@@ -137,11 +137,6 @@ impl Server {
         &self.address
     }
 
-    /// GET with parameters.
-    pub(crate) fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, Value) {
-        self.http.json(path, parameters)
-    }
-
     /// What it has taken so far.
     pub(crate) fn gauge(&self) -> Gauge {
         Gauge::new(self.process.id())

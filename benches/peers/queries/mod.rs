@@ -1,7 +1,8 @@
 //! Queries beside the peers: the load `main` at rest in each system, then every query cold (the first time after a restart) and warm.
 //!
 //! Answers of Marigram and Prometheus must agree, or the figures are worth nothing; VictoriaMetrics' are not compared, since
-//! it does not extrapolate. CPU is that of the server, over all repetitions.
+//! it does not extrapolate. CPU is that of the server, over all repetitions; latency is the time to the last byte of the
+//! answer.
 
 mod list;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clock::Behind;
+use crate::raw::Raw;
 use crate::run::{Corpus, quantile};
 use crate::sender::now;
 use crate::server::{Server, System};
@@ -121,14 +123,16 @@ fn measure(server: &Server, ask: &Ask, (start_ms, end_ms): (i64, i64)) -> Taken 
     let parameters: Vec<(&str, &str)> = parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let gauge = server.gauge();
     gauge.forget_peak();
-    let once = || {
+    let mut client = Raw::connect(server.address());
+    let mut once = || {
         let begin = now();
-        let (status, answer) = server.ask(&path, &parameters);
-        assert_eq!(status, 200, "{parameters:?}: {answer}");
-        (begin.elapsed().as_secs_f64() * 1000.0, answer)
+        let received = client.get(&path, &parameters);
+        let taken_ms = begin.elapsed().as_secs_f64() * 1000.0;
+        assert_eq!(received.status, 200, "{parameters:?}: {}", received.json());
+        (taken_ms, received)
     };
     let cpu_before = gauge.cpu_seconds();
-    let (cold_ms, answer) = once();
+    let (cold_ms, received) = once();
     let cold_cpu_ms = (gauge.cpu_seconds() - cpu_before) * 1000.0;
     let (begin, cpu_before, mut latencies) = (now(), gauge.cpu_seconds(), vec![]);
     while latencies.len() < REPETITIONS && (latencies.len() < REPETITIONS_MIN || begin.elapsed() < PATIENCE) {
@@ -143,7 +147,7 @@ fn measure(server: &Server, ask: &Ask, (start_ms, end_ms): (i64, i64)) -> Taken 
         p99_ms: quantile(&latencies, 0.99),
         cpu_ms,
         peak_mib: gauge.memory().peak as f64 / f64::from(1 << 20),
-        answer: answer["data"].clone(),
+        answer: received.json()["data"].take(),
     }
 }
 
