@@ -20,8 +20,9 @@ use support::prometheus::{NodeExporter, Prometheus};
 use support::single::Server;
 use support::{needs, poll_until};
 
-/// So long both take in what is compared.
-const RECORDED_MS: i64 = 75_000;
+/// So long both take in what is compared: more than all windows together, because 2.42 and 3 stretch counters that begin
+/// within a window differently (docs/promql.md).
+const RECORDED_MS: i64 = 85_000;
 /// Part of it is left for the ranges of the first step.
 const COMPARED_MS: i64 = 35_000;
 
@@ -38,7 +39,7 @@ const QUERIES: [&str; 32] = [
     "idelta(node_memory_MemFree_bytes[30s])",
     "changes(process_cpu_seconds_total[30s]) + resets(process_cpu_seconds_total[30s])",
     "histogram_quantile(0.9, rate(prometheus_http_request_duration_seconds_bucket{handler=\"/metrics\"}[30s]))",
-    "histogram_quantile(0.5, sum by (le) (rate(prometheus_http_response_size_bytes_bucket[30s])))",
+    "histogram_quantile(0.5, sum by (le) (rate(prometheus_http_response_size_bytes_bucket{handler=\"/metrics\"}[30s])))",
     "topk(3, sum by (mode) (node_cpu_seconds_total))",
     "bottomk(1, {__name__=~\"node_memory_(MemTotal|MemAvailable)_bytes\"})",
     "node_load1 * on (instance) group_left (nodename, release) node_uname_info",
