@@ -6,13 +6,12 @@ use std::sync::{Arc, OnceLock};
 use marigram_query::{Engine, EngineOptions, Parallelism};
 use marigram_storage::db::Db;
 use marigram_storage::env::Env;
-use marigram_storage::turns::{Turn, Turns};
 use marigram_storage::write::ArenaPool;
-use tokio::runtime::Handle;
 
 use crate::config::Settings;
 use crate::http::active::ActiveQueries;
 use crate::http::admission::{ByteBudget, Gate};
+use crate::reads::Reads;
 use crate::service::{Reader, Service, Sink};
 use crate::telemetry::Telemetry;
 
@@ -62,9 +61,7 @@ pub struct App {
     /// Requests that read data and are not answered yet.
     pub active: ActiveQueries,
     /// Threads that work on reads.
-    pub reads: Handle,
-    /// In which reads compute where the store is in this process. Elsewhere they mostly wait for the network.
-    pub turns: Option<Arc<Turns>>,
+    pub reads: Reads,
     /// Places for writes.
     pub writes: Gate,
     /// Memory for writes.
@@ -82,8 +79,8 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// An app whose store is not open yet. Reads are worked on by blocking threads of `reads`.
-    pub fn new(settings: Settings, env: Env, reads: Handle, events: Sender<Event>) -> Self {
+    /// An app whose store is not open yet.
+    pub fn new(settings: Settings, env: Env, reads: Reads, events: Sender<Event>) -> Self {
         let started_ms = env.clock.now_ms();
         App {
             telemetry: Telemetry::new(started_ms),
@@ -91,7 +88,6 @@ impl App {
             lookups: Gate::new(settings.query.max_concurrency, settings.query.max_waiting),
             active: ActiveQueries::default(),
             reads,
-            turns: settings.role.has_store().then(|| Turns::new(Parallelism::processors(), Arc::clone(&env.clock))),
             writes: Gate::new(settings.write.max_concurrency, 0),
             write_bytes: ByteBudget::new(settings.write.max_inflight_bytes),
             arenas: Arc::default(),
@@ -111,19 +107,7 @@ impl App {
             parallelism: Parallelism { workers: self.settings.query.max_workers, ..Parallelism::default() },
             ..EngineOptions::default()
         };
-        Engine::in_turns(options, self.turns.clone())
-    }
-
-    /// Notes that a write comes in.
-    pub fn note_write(&self) {
-        if let Some(turns) = &self.turns {
-            turns.note_write();
-        }
-    }
-
-    /// To be held by a thread while it computes for a read.
-    pub fn turn(&self) -> Option<Turn> {
-        self.turns.as_ref().map(Turns::take)
+        Engine::in_turns(options, self.reads.turns())
     }
 
     /// Makes the role available to requests.

@@ -16,7 +16,7 @@ pub mod insert;
 pub mod peers;
 pub mod promqltest;
 mod query_node;
-mod reads;
+pub mod reads;
 pub mod remote_read;
 pub mod remote_read_chunks;
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Threads that answer reads. They have a lower priority than those that take writes: a write takes little time and its
 //! sender waits for it, a heavy query takes all that there is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use marigram_storage::priority::Priority;
+use marigram_storage::turns::Turns;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
 /// The threads, on a runtime of their own: those of the main one serve sockets and writes.
 #[derive(Debug)]
@@ -24,13 +27,49 @@ impl ReadThreads {
         builder.build().map(ReadThreads)
     }
 
-    /// Through which work gets to them.
-    pub(crate) fn handle(&self) -> Handle {
-        self.0.handle().clone()
+    /// Through which work gets to them, in turns where there are such.
+    pub(crate) fn reads(&self, turns: Option<Arc<Turns>>) -> Reads {
+        Reads::new(self.0.handle().clone(), turns)
     }
 
     /// Waits a little for what still runs.
     pub(crate) fn shutdown(self, patience: Duration) {
         self.0.shutdown_timeout(patience);
+    }
+}
+
+/// Has threads work on reads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    threads: Handle,
+    /// In which they compute where the store is in this process. Elsewhere they mostly wait for the network.
+    turns: Option<Arc<Turns>>,
+}
+
+impl Reads {
+    /// On the blocking threads of a runtime.
+    pub fn new(threads: Handle, turns: Option<Arc<Turns>>) -> Self {
+        Reads { threads, turns }
+    }
+
+    /// Runs `work` on a thread, when it is its turn.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let turns = self.turns.clone();
+        self.threads.spawn_blocking(move || {
+            let _turn = turns.as_ref().map(Turns::take);
+            work()
+        })
+    }
+
+    /// Notes that a write comes in, to which reads give way.
+    pub fn note_write(&self) {
+        if let Some(turns) = &self.turns {
+            turns.note_write();
+        }
+    }
+
+    /// The turns, for threads that help.
+    pub fn turns(&self) -> Option<Arc<Turns>> {
+        self.turns.clone()
     }
 }

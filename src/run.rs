@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use marigram_query::Parallelism;
 use marigram_storage::env::Env;
+use marigram_storage::turns::Turns;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -55,7 +57,9 @@ impl Server {
         let no_threads = |error: std::io::Error| format!("threads cannot be started: {error}");
         let runtime = runtime(&settings).map_err(no_threads)?;
         let reads = ReadThreads::start(2 * settings.query.max_concurrency + READ_SPARE_THREADS).map_err(no_threads)?;
-        let app = Arc::new(App::new(settings, env, reads.handle(), events_in));
+        let with_turns = settings.role.has_store();
+        let turns = with_turns.then(|| Turns::new(Parallelism::processors(), Arc::clone(&env.clock)));
+        let app = Arc::new(App::new(settings, env, reads.reads(turns), events_in));
         let mut background = Background::new(Arc::clone(&app), runtime.handle().clone(), local_addr);
         let serving = runtime.spawn(serve(Arc::clone(&app), listener, background.stopped()));
         role::start(&mut background)?;

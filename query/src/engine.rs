@@ -134,8 +134,7 @@ impl Engine {
         time_ms: i64,
     ) -> Result<QueryOutput, QueryError> {
         let node = plan::build(expr, self.build_options(time_ms, time_ms, 0))?;
-        let source = SharedSelects::new(source, &node);
-        let exec = self.exec(&source, context);
+        let exec = self.exec(SharedSelects::new(source, plan::repeated(&node)), context);
         exec.check()?;
         let grid = Grid::instant(time_ms);
         let value = match &node {
@@ -182,8 +181,7 @@ impl Engine {
         (start_ms, end_ms, step_ms): (i64, i64, i64),
     ) -> Result<(Vec<Series>, Remarks), QueryError> {
         let node = plan::build(expr, self.build_options(start_ms, end_ms, step_ms))?;
-        let source = SharedSelects::new(source, &node);
-        let exec = self.exec(&source, context);
+        let exec = self.exec(SharedSelects::new(source, plan::repeated(&node)), context);
         exec.check()?;
         let grid = Grid::range(start_ms, end_ms, step_ms);
         // Every operator holds at least a column of this length: fail before anything is allocated.
@@ -219,11 +217,11 @@ impl Engine {
         BuildOptions { start_ms, end_ms, step_ms, default_subquery_step_ms }
     }
 
-    pub(crate) fn exec<'q>(&'q self, source: &'q dyn Source, context: &Context) -> Exec<'q> {
+    pub(crate) fn exec<'q>(&'q self, selects: SharedSelects<'q>, context: &Context) -> Exec<'q> {
         let options = EvalOptions { lookback_ms: self.options.lookback_ms, features: self.options.features };
         let limit = SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally()));
         Exec {
-            source,
+            selects,
             kept: Default::default(),
             parallel: self.workers.as_deref().map(|pool| Parallel { options: self.options.parallelism, pool }),
             eval: EvalContext::new(context.clone(), options, limit, Arc::clone(context.tally())),

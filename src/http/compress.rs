@@ -17,11 +17,10 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use futures_util::{StreamExt, future, stream};
 use marigram_query::Parallelism;
-use marigram_storage::turns::Turns;
-use tokio::runtime::Handle;
 
 use super::error::{ApiError, ErrorType};
 use crate::app::App;
+use crate::reads::Reads;
 
 /// Shorter bodies are compressed on the way.
 const LARGE_BYTES: u64 = 64 << 10;
@@ -46,7 +45,7 @@ pub async fn large(State(app): State<Arc<App>>, request: Request, next: Next) ->
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
-    Response::from_parts(parts, gzip(body, app.reads.clone(), app.turns.clone()))
+    Response::from_parts(parts, gzip(body, app.reads.clone()))
 }
 
 /// Whether one of the codings in `Accept-Encoding` is gzip, with a weight that is not zero.
@@ -59,17 +58,13 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn gzip(body: Bytes, threads: Handle, turns: Option<Arc<Turns>>) -> Body {
+fn gzip(body: Bytes, reads: Reads) -> Body {
     let length = body.len();
     let parts = length.div_ceil(PART_BYTES).max(1);
     let jobs = (0..parts).map(move |part| {
         let bytes = body.slice(part * PART_BYTES..length.min((part + 1) * PART_BYTES));
         let is_last = part + 1 == parts;
-        let turns = turns.clone();
-        let job = threads.spawn_blocking(move || {
-            let _turn = turns.as_ref().map(Turns::take);
-            (part, deflate(&bytes, is_last), crc_of(&bytes))
-        });
+        let job = reads.run(move || (part, deflate(&bytes, is_last), crc_of(&bytes)));
         async { job.await.map_err(io::Error::other) }
     });
     let compressed = stream::iter(jobs).buffered(Parallelism::processors());
@@ -126,7 +121,7 @@ mod tests {
 
     fn there_and_back(plain: Vec<u8>) -> (usize, Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let body = gzip(plain.into(), runtime.handle().clone(), None);
+        let body = gzip(plain.into(), Reads::new(runtime.handle().clone(), None));
         let packed = runtime.block_on(body.collect()).unwrap().to_bytes();
         let mut back = Vec::new();
         // One member alone: clients do not look for another one.

@@ -45,7 +45,7 @@ async fn of_query(
     let query = params.get("query").unwrap_or_default().to_owned();
     let features = app.settings.query.features;
     let place = app.lookups.enter(params.timeout(app.settings.query.timeout)?).await.map_err(work::refused)?;
-    let job = app.reads.spawn_blocking(move || {
+    let job = app.reads.run(move || {
         let _place = place;
         write(parse_with(&query, features).map_err(|error| invalid("query", &error.to_string()))?)
     });

@@ -12,9 +12,9 @@ use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
 use serde_json::{Map, Value, json};
 
-use super::answer;
-use super::error::{ApiError, ErrorType};
+use super::error::ApiError;
 use super::request::read_request;
+use super::{answer, status};
 use crate::app::App;
 use crate::ingest::exposition::line::{self, Line, MetadataLineKind, SampleLine};
 
@@ -28,8 +28,7 @@ pub async fn self_metrics(State(app): State<Arc<App>>, request: Request) -> Resu
                 .map_err(|error| ApiError::bad_data(format!("invalid metric_name_pattern: {error}")))?,
         ),
     };
-    let text = tokio::task::spawn_blocking(move || app.telemetry.render(&app)).await;
-    let text = text.map_err(|_| ApiError::new(ErrorType::Internal, "metrics could not be written"))?;
+    let text = status::own_metrics(app).await?;
     let families = families(&text).into_iter().filter(|(name, _)| wanted.as_ref().is_none_or(|m| m.matches(name)));
     let all: Vec<Value> = families.map(|(name, family)| family.into_json(&name)).collect();
     Ok(answer::fixed(&Value::Array(all).to_string()))

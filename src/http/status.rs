@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use marigram_storage::db::ReplayState;
 
 use super::answer;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorType};
 use crate::app::App;
 use crate::service::Service;
 
@@ -65,9 +65,14 @@ pub async fn wal_replay(State(app): State<Arc<App>>) -> Response {
     answer::fixed(&progress.to_string())
 }
 
+/// The own metrics in the classic text format.
+pub(super) async fn own_metrics(app: Arc<App>) -> Result<String, ApiError> {
+    let text = tokio::task::spawn_blocking(move || app.telemetry.render(&app)).await;
+    text.map_err(|_| ApiError::new(ErrorType::Internal, "metrics could not be written"))
+}
+
 /// `/metrics`
 pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let text = tokio::task::spawn_blocking(move || app.telemetry.render(&app)).await;
-    let text = text.map_err(|_| ApiError::new(super::error::ErrorType::Internal, "metrics could not be written"))?;
+    let text = own_metrics(app).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

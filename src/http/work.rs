@@ -146,7 +146,6 @@ impl Placed {
     /// Does the work, on a thread that may block.
     fn work<T>(self, work: impl FnOnce(&Work<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
         let Placed { app, context, ticket, waited, replica_labels, _place } = self;
-        let _turn = app.turn();
         let reader = app.reader().map_err(ApiError::unavailable)?;
         // What is taken of which replica depends on where a range begins.
         let cache = reader.cache.as_ref().filter(|_| replica_labels.is_empty());
@@ -168,7 +167,7 @@ pub async fn run<T: Send + 'static>(
     work: impl FnOnce(&Work<'_>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let (_guard, placed) = enter(app, places, options).await?;
-    let job = app.reads.spawn_blocking(move || placed.work(work));
+    let job = app.reads.run(move || placed.work(work));
     job.await.unwrap_or_else(|_| Err(failed_unexpectedly()))
 }
 
@@ -221,13 +220,13 @@ pub async fn stream(
     let (guard, placed) = enter(app, places, options).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
     let outlet = Outlet { sender, context: placed.context.clone() };
-    app.reads.spawn_blocking(move || {
+    app.reads.run(move || {
         let last = match placed.work(|work_at_hand| work(work_at_hand, &outlet)) {
             Ok(()) => Piece::End,
             Err(error) => Piece::Failed(error),
         };
         // Nobody is left to tell when this fails.
-        let _ = outlet.sender.blocking_send(last);
+        let _ = turns::without(|| outlet.sender.blocking_send(last));
     });
     let first = match pieces.recv().await {
         Some(Piece::Data(data)) => data,

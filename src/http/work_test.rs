@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use crate::app::App;
 use crate::config::Settings;
 use crate::config::args::{Cli, Command};
+use crate::reads::Reads;
 use crate::service::{Reader, Service};
 
 const REASON: &str = "node c does not answer";
@@ -94,8 +95,12 @@ fn app() -> Arc<App> {
         random: Arc::new(SeededRandom::new(1)),
         disk: Arc::new(RealDisk),
     };
-    let app =
-        Arc::new(App::new(Settings::single(*args).unwrap(), env, tokio::runtime::Handle::current(), mpsc::channel().0));
+    let app = Arc::new(App::new(
+        Settings::single(*args).unwrap(),
+        env,
+        Reads::new(tokio::runtime::Handle::current(), None),
+        mpsc::channel().0,
+    ));
     app.serve(Arc::new(Role(Reader { source: Arc::new(Short), engine: app.new_engine(), cache: None })));
     app
 }

@@ -105,7 +105,7 @@ async fn take(
     let Some(slot) = app.writes.try_enter() else {
         return Err(WriteError::unavailable("too many writes are under way"));
     };
-    app.note_write();
+    app.reads.note_write();
     let mut share = app.write_bytes.share();
     let max_bytes = app.settings.write.max_request_bytes;
     let body =

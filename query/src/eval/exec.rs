@@ -7,11 +7,11 @@ use marigram_storage::context::Reservation;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
-use marigram_storage::select::{SelectRequest, SeriesStream};
+use marigram_storage::select::SeriesStream;
 
 use super::context::EvalContext;
+use super::shared::SharedSelects;
 use crate::error::QueryError;
-use crate::source::Source;
 use crate::workers::Parallel;
 
 /// Evaluation times: `start_ms`, and every `step_ms` after it.
@@ -61,7 +61,7 @@ impl Grid {
 
 /// Shared by all operators of a query.
 pub(crate) struct Exec<'q> {
-    pub(crate) source: &'q dyn Source,
+    pub(crate) selects: SharedSelects<'q>,
     pub(crate) kept: RefCell<Kept>,
     /// Other threads, if it may use them.
     pub(crate) parallel: Option<Parallel<'q>>,
@@ -115,7 +115,6 @@ impl Exec<'_> {
         until_ms: i64,
     ) -> Result<(Box<dyn SeriesStream>, TimeRange), QueryError> {
         let range = TimeRange { start_ms: after_ms.saturating_add(1), end_ms: until_ms };
-        let request = SelectRequest { matchers, range, drop_labels: &[] };
-        Ok((self.source.select(&self.context, request)?, range))
+        Ok((self.selects.select(&self.context, matchers, range)?, range))
     }
 }

@@ -5,20 +5,18 @@
 //! 2. What is kept counts against the query's memory. Where it would take much of that nothing is kept, and all read by
 //!    themselves.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
 use marigram_storage::Result;
 use marigram_storage::context::Context;
-use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SelectedSeries, SeriesBatch, SeriesStream};
-use marigram_storage::write::MetadataEntry;
 use parking_lot::Mutex;
 
-use crate::plan::{Node, are_same, repeated};
+use crate::plan::are_same;
 use crate::source::Source;
 
 /// All that is kept takes no more than so many bytes, …
@@ -26,12 +24,12 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// … and no more than such a part of what is left of the query's memory.
 const KEPT_PART: u64 = 8;
 
-/// A source as a query sees it that makes some selects several times.
+/// The selects of a query.
 pub(crate) struct SharedSelects<'q> {
     source: &'q dyn Source,
     /// The matchers of selects that are made several times, with how often.
     repeated: Vec<(&'q [Matcher], usize)>,
-    made: Mutex<Vec<Made>>,
+    made: RefCell<Vec<Made>>,
 }
 
 /// A select that was made, and will be made again.
@@ -40,9 +38,11 @@ struct Made {
     range: TimeRange,
     /// How often it may still be made.
     left: usize,
-    /// Bytes and batches, once all are there.
-    kept: Arc<Mutex<Option<Vec<Kept>>>>,
+    place: Place,
 }
+
+/// Where the batches of a select are, once all are there.
+type Place = Arc<Mutex<Option<Vec<Kept>>>>;
 
 /// A batch, without what it holds of the query's memory for whoever reads it.
 struct Kept {
@@ -51,38 +51,45 @@ struct Kept {
 }
 
 impl<'q> SharedSelects<'q> {
-    /// The source for a plan.
-    pub(crate) fn new(source: &'q dyn Source, plan: &'q Node) -> Self {
-        SharedSelects { source, repeated: repeated(plan), made: Mutex::default() }
+    /// Those out of a source, of which these [are made several times](crate::plan::repeated).
+    pub(crate) fn new(source: &'q dyn Source, repeated: Vec<(&'q [Matcher], usize)>) -> Self {
+        SharedSelects { source, repeated, made: RefCell::default() }
     }
 
-    /// What was kept of the same select.
-    fn kept(&self, context: &Context, request: &SelectRequest<'_>) -> Result<Option<Box<dyn SeriesStream>>> {
-        let mut made = self.made.lock();
-        let is_same = |made: &Made| made.range == request.range && are_same(&made.matchers, request.matchers);
-        let Some(found) = made.iter_mut().find(|made| is_same(made)) else { return Ok(None) };
-        let mut kept = found.kept.lock();
-        found.left = found.left.saturating_sub(1);
-        let batches = match &*kept {
-            None => return Ok(None),
-            Some(_) if found.left == 0 => kept.take().into_iter().flatten().map(|kept| kept.batch).collect(),
-            Some(kept) => kept.iter().map(|kept| kept.copy(context)).collect::<Result<Vec<_>>>()?,
-        };
-        Ok(Some(Box::new(Again(batches.into_iter()))))
-    }
-
-    /// Where a select is to keep what it yields, if it will be made again.
-    fn keep(&self, request: &SelectRequest<'_>) -> Option<Arc<Mutex<Option<Vec<Kept>>>>> {
-        let same = self.repeated.iter().filter(|(matchers, _)| are_same(matchers, request.matchers));
-        let times = same.map(|(_, times)| *times).max()?;
-        let mut made = self.made.lock();
-        if made.iter().any(|made| made.range == request.range && are_same(&made.matchers, request.matchers)) {
-            return None;
+    /// Makes a select, or reads again what it yielded.
+    pub(crate) fn select(
+        &self,
+        context: &Context,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Box<dyn SeriesStream>> {
+        let request = SelectRequest { matchers, range, drop_labels: &[] };
+        let same = self.repeated.iter().filter(|(repeated, _)| are_same(repeated, matchers));
+        let Some(times) = same.map(|(_, times)| *times).max() else { return self.source.select(context, request) };
+        let mut made = self.made.borrow_mut();
+        if let Some(found) = made.iter_mut().find(|made| made.range == range && are_same(&made.matchers, matchers)) {
+            return match found.again(context)? {
+                Some(batches) => Ok(Box::new(Again(batches.into_iter()))),
+                None => self.source.select(context, request),
+            };
         }
-        let kept = Arc::default();
-        let (matchers, range) = (request.matchers.to_vec(), request.range);
-        made.push(Made { matchers, range, left: times - 1, kept: Arc::clone(&kept) });
-        Some(kept)
+        let stream = self.source.select(context, request)?;
+        let place = Place::default();
+        made.push(Made { matchers: matchers.to_vec(), range, left: times - 1, place: Arc::clone(&place) });
+        Ok(Box::new(Keeping { stream, context: context.clone(), so_far: Some(Vec::new()), bytes: 0, place }))
+    }
+}
+
+impl Made {
+    /// What was kept; `None` where nothing is.
+    fn again(&mut self, context: &Context) -> Result<Option<Vec<SeriesBatch>>> {
+        self.left = self.left.saturating_sub(1);
+        let mut kept = self.place.lock();
+        match &*kept {
+            None => Ok(None),
+            Some(_) if self.left == 0 => Ok(kept.take().map(|all| all.into_iter().map(|kept| kept.batch).collect())),
+            Some(all) => all.iter().map(|kept| kept.copy(context)).collect::<Result<_>>().map(Some),
+        }
     }
 }
 
@@ -90,59 +97,6 @@ impl Kept {
     fn copy(&self, context: &Context) -> Result<SeriesBatch> {
         let reservation = context.reserve(self.bytes)?;
         Ok(SeriesBatch { series: self.batch.series.clone(), reservation })
-    }
-}
-
-impl Source for SharedSelects<'_> {
-    fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
-        if self.repeated.is_empty() || !request.drop_labels.is_empty() {
-            return self.source.select(context, request);
-        }
-        if let Some(stream) = self.kept(context, &request)? {
-            return Ok(stream);
-        }
-        let stream = self.source.select(context, request)?;
-        Ok(match self.keep(&request) {
-            Some(place) => {
-                Box::new(Keeping { stream, context: context.clone(), so_far: Some(Vec::new()), bytes: 0, place })
-            }
-            None => stream,
-        })
-    }
-
-    fn series(
-        &self,
-        context: &Context,
-        selectors: &[Vec<Matcher>],
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<Labels>> {
-        self.source.series(context, selectors, range, limit)
-    }
-
-    fn label_names(
-        &self,
-        context: &Context,
-        selectors: &[Vec<Matcher>],
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<String>> {
-        self.source.label_names(context, selectors, range, limit)
-    }
-
-    fn label_values(
-        &self,
-        context: &Context,
-        name: &str,
-        selectors: &[Vec<Matcher>],
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<String>> {
-        self.source.label_values(context, name, selectors, range, limit)
-    }
-
-    fn metadata(&self, context: &Context) -> Result<BTreeMap<String, Vec<MetadataEntry>>> {
-        self.source.metadata(context)
     }
 }
 
@@ -154,7 +108,7 @@ struct Keeping {
     so_far: Option<Vec<Kept>>,
     bytes: u64,
     /// Where it goes at the end.
-    place: Arc<Mutex<Option<Vec<Kept>>>>,
+    place: Place,
 }
 
 impl Keeping {

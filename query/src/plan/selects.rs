@@ -1,6 +1,6 @@
 //! The selects of a plan, and which of them are the same.
 
-use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::matcher::{MatchOp, Matcher};
 
 use super::{AggregateParam, MatrixNode, Moment, Node, ScalarNode, Select, VectorNode};
 use crate::parse::ast::Boundary;
@@ -42,11 +42,10 @@ pub(crate) fn repeated(node: &Node) -> Vec<(&[Matcher], usize)> {
 
 /// Whether both ask for the same.
 pub(crate) fn are_same(one: &[Matcher], other: &[Matcher]) -> bool {
-    let parts = |matcher: &Matcher| (matcher.op(), matcher.name().len(), matcher.value().len());
-    let is_same = |(one, other): (&Matcher, &Matcher)| {
-        parts(one) == parts(other) && one.name() == other.name() && one.value() == other.value()
-    };
-    one.len() == other.len() && one.iter().zip(other).all(is_same)
+    fn parts(matcher: &Matcher) -> (MatchOp, &str, &str) {
+        (matcher.op(), matcher.name(), matcher.value())
+    }
+    one.iter().map(parts).eq(other.iter().map(parts))
 }
 
 struct Selects<'p> {

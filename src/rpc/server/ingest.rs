@@ -53,7 +53,7 @@ impl Ingest for Rpc {
                 None => ended = true,
             }
             if ended || bytes >= COMMIT_BYTES {
-                self.app.note_write();
+                self.app.reads.note_write();
                 let header =
                     header.clone().ok_or_else(|| Status::invalid_argument("a write begins with its header"))?;
                 let some = std::mem::take(&mut pieces);

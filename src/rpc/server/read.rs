@@ -115,12 +115,8 @@ impl Rpc {
         work: impl FnOnce(&StorageNode) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         let _thread = self.read_threads.acquire().await.map_err(|_| stopping())?;
-        let (app, node) = (Arc::clone(&self.app), Arc::clone(&self.node));
-        let job = self.app.reads.spawn_blocking(move || {
-            let _turn = app.turn();
-            work(&node)
-        });
-        joined(job.await)
+        let node = Arc::clone(&self.node);
+        joined(self.app.reads.run(move || work(&node)).await)
     }
 
     /// Sends the pieces of a select until its end, or until nobody wants them any more.

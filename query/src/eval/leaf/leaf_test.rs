@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{Evaluate, Leaf};
 use crate::error::QueryError;
 use crate::eval::reader::Samples;
-use crate::eval::{EvalContext, Exec, Grid, SeriesColumn};
+use crate::eval::{EvalContext, Exec, Grid, SeriesColumn, SharedSelects};
 use crate::parse::ast::{Boundary, Span};
 use crate::plan::{Moment, Select};
 use crate::testing::{Memory, context};
@@ -93,7 +93,7 @@ fn numbers<E: Evaluate>(leaf: &mut Leaf<'_, E>) -> (Vec<f64>, Result<(), QueryEr
 
 fn serial(memory: &Memory) -> Vec<f64> {
     let (engine, context) = (Engine::new(EngineOptions::default()), context());
-    let exec = engine.exec(memory, &context);
+    let exec = engine.exec(SharedSelects::new(memory, Vec::new()), &context);
     let (numbers, end) = numbers(&mut leaf(&exec, |_, _| Ok(())));
     end.unwrap();
     numbers
@@ -106,7 +106,7 @@ fn is_query_thread(own: ThreadId) -> bool {
 #[test]
 fn another_thread_evaluates_while_the_query_is_at_work() {
     let (memory, engine, context) = (memory(100), engine(2), context());
-    let exec = engine.exec(&memory, &context);
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
     let (came, helper) = mpsc::channel();
     let (own, helper, met) = (std::thread::current().id(), Mutex::new(helper), AtomicUsize::new(0));
     let mut leaf = leaf(&exec, move |_, _| {
@@ -130,7 +130,7 @@ fn an_error_comes_after_the_series_before_it() {
     let all = serial(&memory);
     for at in [0, 1, 57, 99] {
         let (engine, context) = (engine(3), context());
-        let exec = engine.exec(&memory, &context);
+        let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
         let bad = all[at];
         let mut leaf = leaf(&exec, move |_, value| match value == bad {
             true => Err(QueryError::execution("bad")),
@@ -143,7 +143,7 @@ fn an_error_comes_after_the_series_before_it() {
 #[test]
 fn what_fails_only_on_another_thread_does_not_fail() {
     let (memory, engine, context) = (memory(100), engine(3), context());
-    let exec = engine.exec(&memory, &context);
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
     let own = std::thread::current().id();
     let mut leaf = leaf(&exec, move |_, _| match is_query_thread(own) {
         true => Ok(()),
@@ -155,7 +155,7 @@ fn what_fails_only_on_another_thread_does_not_fail() {
 #[test]
 fn a_panic_comes_up_where_the_series_is_asked_for() {
     let (memory, engine, context) = (memory(100), engine(3), context());
-    let exec = engine.exec(&memory, &context);
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
     let all = serial(&memory);
     let bad = all[40];
     let mut leaf = leaf(&exec, move |_, value| {
@@ -175,7 +175,7 @@ fn a_panic_comes_up_where_the_series_is_asked_for() {
 #[test]
 fn nothing_goes_on_after_the_leaf() {
     let (memory, engine, context) = (memory(100), engine(4), context());
-    let exec = engine.exec(&memory, &context);
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
     let evaluating = Arc::new(AtomicUsize::new(0));
     let (came, helper) = mpsc::channel();
     let (own, first) = (std::thread::current().id(), serial(&memory)[0]);
@@ -207,7 +207,7 @@ fn nothing_goes_on_after_the_leaf() {
 #[test]
 fn a_cancelled_query_ends_although_threads_are_at_work() {
     let (memory, engine, context) = (memory(100), engine(4), context());
-    let exec = engine.exec(&memory, &context);
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
     let (own, first) = (std::thread::current().id(), serial(&memory)[0]);
     let (came, helper) = mpsc::channel();
     let mut leaf = leaf(&exec, move |eval, value| {
@@ -230,7 +230,7 @@ fn a_cancelled_query_ends_although_threads_are_at_work() {
 fn with_little_memory_left_a_query_stays_on_its_thread() {
     let (memory, engine) = (memory(100), engine(4));
     let context = crate::testing::context_of(8 << 20);
-    let exec = engine.exec(&memory, &context);
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
     let own = std::thread::current().id();
     let mut leaf = leaf(&exec, move |_, _| {
         assert!(is_query_thread(own));
