@@ -9,13 +9,13 @@ use marigram_storage::turns::Turns;
 use crate::annotations::Remarks;
 use crate::deep;
 use crate::error::QueryError;
-use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, SampleLimit, SharedSelects};
+use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, Kept, SampleLimit, SharedSelects};
 use crate::histogram::size_in_samples;
 use crate::parse::{self, Features, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
 use crate::source::Source;
 use crate::value::{QueryOutput, Series, Value, VectorSample};
-use crate::workers::{Parallel, Parallelism, Workers};
+use crate::workers::{Parallel, Parallelism, Task, Workers};
 use hashbrown::{HashMap, HashSet};
 use marigram_storage::model::labels::Labels;
 
@@ -201,6 +201,18 @@ impl Engine {
         Ok((series, exec.eval.remarks.into_inner()))
     }
 
+    /// How many threads beside its own work on a query at most.
+    pub(crate) fn helpers_max(&self) -> usize {
+        if self.workers.is_some() { self.options.parallelism.workers - 1 } else { 0 }
+    }
+
+    /// Asks a thread of the pool to help, if there is a pool.
+    pub(crate) fn call(&self, task: Arc<dyn Task>) {
+        if let Some(workers) = &self.workers {
+            workers.call(task);
+        }
+    }
+
     /// How this engine evaluates.
     pub(crate) fn options(&self) -> &EngineOptions {
         &self.options
@@ -222,7 +234,7 @@ impl Engine {
         let limit = SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally()));
         Exec {
             selects,
-            kept: Default::default(),
+            kept: Kept::new(context.clone()),
             parallel: self.workers.as_deref().map(|pool| Parallel { options: self.options.parallelism, pool }),
             eval: EvalContext::new(context.clone(), options, limit, Arc::clone(context.tally())),
         }

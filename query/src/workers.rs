@@ -33,7 +33,7 @@ pub struct Parallelism {
 
 impl Default for Parallelism {
     fn default() -> Self {
-        Parallelism { workers: 1, cost_min: 4_000_000, portion_cost: 150_000 }
+        Parallelism { workers: 1, cost_min: 100_000, portion_cost: 30_000 }
     }
 }
 

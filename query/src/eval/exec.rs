@@ -1,15 +1,14 @@
 //! What all operators of one query share, and the grid of steps.
 
-use std::cell::RefCell;
 use std::ops::Deref;
 
-use marigram_storage::context::Reservation;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::SeriesStream;
 
 use super::context::EvalContext;
+use super::memory::Kept;
 use super::shared::SharedSelects;
 use crate::error::QueryError;
 use crate::workers::Parallel;
@@ -62,7 +61,7 @@ impl Grid {
 /// Shared by all operators of a query.
 pub(crate) struct Exec<'q> {
     pub(crate) selects: SharedSelects<'q>,
-    pub(crate) kept: RefCell<Kept>,
+    pub(crate) kept: Kept,
     /// Other threads, if it may use them.
     pub(crate) parallel: Option<Parallel<'q>>,
     /// Of the query's own thread.
@@ -77,34 +76,15 @@ impl Deref for Exec<'_> {
     }
 }
 
-/// Memory that a query keeps to its end besides samples: labels of results, of groups, of what is hashed.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    reservations: Vec<Reservation>,
-    left_bytes: u64,
-}
-
 impl Exec<'_> {
     /// Counts bytes that are kept to the query's end against its memory budget.
     pub(crate) fn keep_bytes(&self, bytes: usize) -> Result<(), QueryError> {
-        /// Taken from the budget at a time, so that most calls cost a subtraction.
-        const PORTION_BYTES: u64 = 64 << 10;
-        let bytes = bytes as u64;
-        let mut kept = self.kept.borrow_mut();
-        if kept.left_bytes < bytes {
-            let portion = bytes.max(PORTION_BYTES);
-            kept.reservations.push(self.context.reserve(portion)?);
-            kept.left_bytes += portion;
-        }
-        kept.left_bytes -= bytes;
-        Ok(())
+        self.kept.keep_bytes(bytes)
     }
 
     /// Counts labels that are kept to the query's end.
     pub(crate) fn keep_labels(&self, labels: &Labels) -> Result<(), QueryError> {
-        /// About what a label set costs besides its bytes, in an `Arc` and in a slot of a map.
-        const OVERHEAD_BYTES: usize = 64;
-        self.keep_bytes(labels.as_bytes().len() + OVERHEAD_BYTES)
+        self.kept.keep_labels(labels)
     }
 
     /// Opens a select over `(after_ms, until_ms]`.

@@ -1,9 +1,11 @@
-//! The sample limit of a query: samples held at once, counted by the columns that hold them.
+//! What a query holds: samples, counted by the columns that hold them, and the bytes of what it keeps besides.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use marigram_storage::context::Tally;
+use marigram_storage::context::{Context, Reservation, Tally};
+use marigram_storage::model::labels::Labels;
+use parking_lot::Mutex;
 
 use crate::error::QueryError;
 
@@ -67,7 +69,9 @@ impl Held {
 
     /// Counts the samples of this share against another limit instead.
     pub(crate) fn move_to(&mut self, limit: &SampleLimit) -> Result<(), QueryError> {
-        *self = limit.hold(self.samples)?;
+        if !Arc::ptr_eq(&self.limit.tally, &limit.tally) {
+            *self = limit.hold(self.samples)?;
+        }
         Ok(())
     }
 
@@ -76,6 +80,48 @@ impl Held {
         let samples = samples.min(self.samples);
         self.samples -= samples;
         self.limit.tally.samples_held.fetch_sub(samples as u64, Ordering::Relaxed);
+    }
+}
+
+/// Memory that a query keeps to its end besides samples: labels of results, of groups, of what is hashed. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    context: Context,
+    reserved: Arc<Mutex<Reserved>>,
+}
+
+#[derive(Debug, Default)]
+struct Reserved {
+    portions: Vec<Reservation>,
+    left_bytes: u64,
+}
+
+impl Kept {
+    /// Out of this budget; nothing yet.
+    pub(crate) fn new(context: Context) -> Self {
+        Kept { context, reserved: Arc::default() }
+    }
+
+    /// Counts bytes against the query's memory budget.
+    pub(crate) fn keep_bytes(&self, bytes: usize) -> Result<(), QueryError> {
+        /// Taken from the budget at a time, so that most calls cost a subtraction.
+        const PORTION_BYTES: u64 = 64 << 10;
+        let bytes = bytes as u64;
+        let mut reserved = self.reserved.lock();
+        if reserved.left_bytes < bytes {
+            let portion = bytes.max(PORTION_BYTES);
+            reserved.portions.push(self.context.reserve(portion)?);
+            reserved.left_bytes += portion;
+        }
+        reserved.left_bytes -= bytes;
+        Ok(())
+    }
+
+    /// Counts labels.
+    pub(crate) fn keep_labels(&self, labels: &Labels) -> Result<(), QueryError> {
+        /// About what a label set costs besides its bytes, in an `Arc` and in a slot of a map.
+        const OVERHEAD_BYTES: usize = 64;
+        self.keep_bytes(labels.as_bytes().len() + OVERHEAD_BYTES)
     }
 }
 

@@ -28,14 +28,18 @@ mod select;
 mod shared;
 #[cfg(test)]
 mod shared_test;
+mod sink;
 mod subquery;
 pub(crate) mod sweep;
 
 pub(crate) use column::Column;
 pub(crate) use context::{EvalContext, EvalOptions};
 pub(crate) use exec::{Exec, Grid};
-pub(crate) use memory::SampleLimit;
+pub(crate) use memory::{Kept, SampleLimit};
 pub(crate) use shared::SharedSelects;
+pub(crate) use sink::Sink;
+
+use std::sync::Arc;
 
 use marigram_storage::model::labels::Labels;
 
@@ -77,6 +81,10 @@ impl SeriesColumn {
 pub(crate) trait Operator {
     /// The next series, with at least one sample; `None` at the end.
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError>;
+
+    /// Lets other threads that work for the operator put series into `sink`, which then are not yielded. Series that are put and series
+    /// that are yielded keep their order. Operators for which nobody else works yield all of theirs.
+    fn share(&mut self, _sink: Arc<dyn Sink>) {}
 }
 
 /// An operator that lives as long as the query's plan.

@@ -14,7 +14,7 @@ use marigram_storage::model::start::StartTime;
 use super::column::Column;
 use super::leaf::{Evaluate, Leaf};
 use super::reader::Samples;
-use super::{BoxedOperator, EvalContext, Exec, Grid, Operator, SeriesColumn};
+use super::{BoxedOperator, EvalContext, Exec, Grid, Operator, SeriesColumn, Sink};
 use crate::error::QueryError;
 use crate::eval::function::start::start_of;
 use crate::eval::function::{extended, histogram_extended};
@@ -49,11 +49,12 @@ pub(super) struct InstantSelect<'q> {
     grid: Grid,
     take: Yield,
     leaf: Option<Leaf<'q, OverGrid>>,
+    sink: Option<Arc<dyn Sink>>,
 }
 
 impl<'q> InstantSelect<'q> {
     pub(super) fn new(exec: &'q Exec<'q>, select: &'q Select, grid: Grid, take: Yield) -> Self {
-        InstantSelect { exec, select, grid, take, leaf: None }
+        InstantSelect { exec, select, grid, take, leaf: None, sink: None }
     }
 
     fn open(&self) -> Result<Leaf<'q, OverGrid>, QueryError> {
@@ -75,11 +76,16 @@ impl Operator for InstantSelect<'_> {
         let leaf = match &mut self.leaf {
             Some(leaf) => leaf,
             None => {
-                let leaf = self.open()?;
+                let mut leaf = self.open()?;
+                self.sink.take().into_iter().for_each(|sink| leaf.share(sink));
                 self.leaf.insert(leaf)
             }
         };
         leaf.next()
+    }
+
+    fn share(&mut self, sink: Arc<dyn Sink>) {
+        self.sink = Some(sink);
     }
 }
 

@@ -1,19 +1,34 @@
 //! Aggregations that fold: a group holds a few numbers per step, however many series it has.
 
+use std::sync::Arc;
+
+use marigram_storage::model::labels::Labels;
+use parking_lot::Mutex;
+
 use super::histograms::HistogramFold;
 use super::{Groups, ignore_histograms};
 use crate::error::QueryError;
 use crate::eval::column::Column;
 use crate::eval::kahan::{self, KahanMean};
-use crate::eval::{Exec, Grid, Operator, SeriesColumn};
+use crate::eval::{Exec, Grid, Kept, Operator, SampleLimit, SeriesColumn, Sink};
 use crate::parse::ast::AggregateOp;
 use crate::plan::AggregateNode;
 
-/// A group under way: the first column is its result in the end.
-struct Group<'q> {
+/// The groups under way. Other threads that evaluate series fold them, too, each when it is its turn.
+struct Fold {
+    op: AggregateOp,
+    grid: Grid,
+    groups: Groups,
+    /// By their numbers.
+    states: Vec<Group>,
+    limit: SampleLimit,
+    kept: Kept,
+}
+
+/// A group under way: the column is its result in the end.
+struct Group {
     series: SeriesColumn,
     state: State,
-    histograms: Option<HistogramFold<'q>>,
 }
 
 /// What a group remembers per step besides its value.
@@ -33,11 +48,15 @@ pub(super) fn evaluate(
     exec: &Exec<'_>,
     node: &AggregateNode,
     input: &mut dyn Operator,
-    mut groups: Groups<'_>,
+    groups: Groups,
     grid: Grid,
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     let op = node.op;
-    let mut states: Vec<Group<'_>> = Vec::new();
+    let (limit, kept) = (exec.limit.clone(), exec.kept.clone());
+    let fold = Fold { op, grid, groups, states: Vec::new(), limit, kept };
+    let fold = Arc::new(Mutex::new(fold));
+    input.share(Arc::clone(&fold) as Arc<dyn Sink>);
+    let mut histograms: Vec<Option<HistogramFold<'_>>> = Vec::new();
     while let Some(mut series) = input.next()? {
         exec.check()?;
         match op {
@@ -48,26 +67,25 @@ pub(super) fn evaluate(
         if series.column.present.is_empty() {
             continue;
         }
-        let (at, new) = groups.find(&series.labels);
-        if let Some(labels) = new {
-            exec.keep_labels(&labels)?;
-            exec.keep_bytes(State::step_bytes(op) * grid.steps)?;
-            let series = SeriesColumn::new(labels, exec.column(grid)?);
-            states.push(Group { series, state: State::of(op, grid), histograms: None });
-        }
-        let Some(group) = states.get_mut(at) else { continue };
-        group.series.drops_name |= series.drops_name;
-        group.state.fold(op, &mut group.series.column, &series.column);
+        let group = fold.lock().add(&series)?;
         if series.column.has_histograms() {
-            let histograms = match &mut group.histograms {
-                Some(histograms) => histograms,
-                none => none.insert(HistogramFold::new(exec, node, grid)?),
-            };
-            histograms.fold(&series)?;
+            if histograms.len() <= group {
+                histograms.resize_with(group + 1, || None);
+            }
+            if let Some(slot) = histograms.get_mut(group) {
+                let histograms = match slot {
+                    Some(histograms) => histograms,
+                    none => none.insert(HistogramFold::new(exec, node, grid)?),
+                };
+                histograms.fold(&series)?;
+            }
         }
     }
+    // The input has ended, and nobody works for it any more.
+    let states = std::mem::take(&mut fold.lock().states);
     let mut out = Vec::with_capacity(states.len());
-    for Group { series, state, histograms } in states {
+    let histograms = histograms.into_iter().chain(std::iter::repeat_with(|| None));
+    for (Group { series, state }, histograms) in states.into_iter().zip(histograms) {
         let mut series = state.finish(op, series);
         if let Some(histograms) = histograms {
             histograms.finish(&mut series.column)?;
@@ -79,6 +97,42 @@ pub(super) fn evaluate(
     // Whoever adds groups up gets the same sum whichever steps were asked for.
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(out)
+}
+
+impl Fold {
+    /// Folds the floats of a series into its group, which may be a new one; the number of that.
+    ///
+    /// # Errors
+    /// There is no room for a new group; nothing has changed.
+    fn add(&mut self, series: &SeriesColumn) -> Result<usize, QueryError> {
+        let number = match self.groups.known(&series.labels) {
+            Some(number) => number,
+            None => self.add_group(self.groups.labels_of(&series.labels))?,
+        };
+        if let Some(group) = self.states.get_mut(number) {
+            group.series.drops_name |= series.drops_name;
+            group.state.fold(self.op, &mut group.series.column, &series.column);
+        }
+        Ok(number)
+    }
+
+    fn add_group(&mut self, labels: Labels) -> Result<usize, QueryError> {
+        let (op, steps) = (self.op, self.grid.steps);
+        self.kept.keep_labels(&labels)?;
+        self.kept.keep_bytes(State::step_bytes(op) * steps)?;
+        let column = Column::empty(steps, self.limit.hold(steps)?);
+        self.states.push(Group { series: SeriesColumn::new(labels.clone(), column), state: State::of(op, self.grid) });
+        Ok(self.groups.add(labels))
+    }
+}
+
+impl Sink for Mutex<Fold> {
+    fn put(&self, series: SeriesColumn) -> Result<(), SeriesColumn> {
+        if series.column.has_histograms() {
+            return Err(series);
+        }
+        self.lock().add(&series).map(drop).map_err(|_| series)
+    }
 }
 
 impl State {

@@ -51,9 +51,9 @@ pub(super) fn open_aggregate<'q>(
 }
 
 /// Finds the group of each series.
-struct Groups<'q> {
+struct Groups {
     /// The names that are grouped by, or left out: ascending.
-    names: Vec<&'q [u8]>,
+    names: Vec<Box<[u8]>>,
     without: bool,
     known: HashMap<Labels, usize>,
     key: Vec<u8>,
@@ -69,11 +69,11 @@ impl Equivalent<Labels> for Key<'_> {
     }
 }
 
-impl<'q> Groups<'q> {
-    fn new(grouping: &'q Grouping) -> Self {
-        let mut names: Vec<&[u8]> = grouping.labels.iter().map(String::as_bytes).collect();
+impl Groups {
+    fn new(grouping: &Grouping) -> Self {
+        let mut names: Vec<Box<[u8]>> = grouping.labels.iter().map(|name| name.as_bytes().into()).collect();
         if grouping.without {
-            names.push(METRIC_NAME.as_bytes());
+            names.push(METRIC_NAME.as_bytes().into());
         }
         names.sort_unstable();
         Groups { names, without: grouping.without, known: HashMap::new(), key: Vec::new() }
@@ -83,13 +83,24 @@ impl<'q> Groups<'q> {
     fn keeps(&self) -> impl FnMut(&[u8]) -> bool {
         let mut names = self.names.iter().peekable();
         move |name| {
-            while names.next_if(|other| **other < name).is_some() {}
-            names.peek().is_some_and(|other| **other == name) != self.without
+            while names.next_if(|other| ***other < *name).is_some() {}
+            names.peek().is_some_and(|other| ***other == *name) != self.without
         }
     }
 
     /// The number of the group, counted from 0 in the order in which they come up; its labels if it is a new one.
     fn find(&mut self, labels: &Labels) -> (usize, Option<Labels>) {
+        match self.known(labels) {
+            Some(number) => (number, None),
+            None => {
+                let labels = self.labels_of(labels);
+                (self.add(labels.clone()), Some(labels))
+            }
+        }
+    }
+
+    /// The number of the group if it is known.
+    fn known(&mut self, labels: &Labels) -> Option<usize> {
         let mut key = std::mem::take(&mut self.key);
         key.clear();
         if self.without || !self.names.is_empty() {
@@ -97,14 +108,19 @@ impl<'q> Groups<'q> {
         }
         let known = self.known.get(&Key(&key)).copied();
         self.key = key;
-        match known {
-            Some(number) => (number, None),
-            None => {
-                let (number, labels) = (self.known.len(), labels.only(self.keeps()));
-                self.known.insert(labels.clone(), number);
-                (number, Some(labels))
-            }
-        }
+        known
+    }
+
+    /// The labels of the group of a series.
+    fn labels_of(&self, labels: &Labels) -> Labels {
+        labels.only(self.keeps())
+    }
+
+    /// Takes a new group in; its number.
+    fn add(&mut self, labels: Labels) -> usize {
+        let number = self.known.len();
+        self.known.insert(labels, number);
+        number
     }
 }
 

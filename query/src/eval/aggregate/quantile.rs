@@ -14,7 +14,7 @@ pub(super) fn evaluate(
     exec: &Exec<'_>,
     node: &AggregateNode,
     (q, span): (&ScalarNode, Span),
-    mut groups: Groups<'_>,
+    mut groups: Groups,
     grid: Grid,
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     let q = parameter(exec, q, grid)?;

@@ -19,7 +19,7 @@ pub(super) fn evaluate(
     exec: &Exec<'_>,
     node: &AggregateNode,
     k: &ScalarNode,
-    mut groups: Groups<'_>,
+    mut groups: Groups,
     grid: Grid,
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     let k = parameter(exec, k, grid)?;

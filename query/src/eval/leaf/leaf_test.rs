@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{Evaluate, Leaf};
 use crate::error::QueryError;
 use crate::eval::reader::Samples;
-use crate::eval::{EvalContext, Exec, Grid, SeriesColumn, SharedSelects};
+use crate::eval::{EvalContext, Exec, Grid, SeriesColumn, SharedSelects, Sink};
 use crate::parse::ast::{Boundary, Span};
 use crate::plan::{Moment, Select};
 use crate::testing::{Memory, context};
@@ -237,4 +237,85 @@ fn with_little_memory_left_a_query_stays_on_its_thread() {
         Ok(())
     });
     assert_eq!(numbers(&mut leaf), (serial(&memory), Ok(())));
+}
+
+/// Notes the numbers of the series that are put, and on which threads; gives some back.
+struct Noting<F> {
+    numbers: Mutex<Vec<f64>>,
+    put_elsewhere: AtomicUsize,
+    own: ThreadId,
+    gives_back: F,
+}
+
+impl<F: Fn(f64) -> bool + Send + Sync> Sink for Noting<F> {
+    fn put(&self, series: SeriesColumn) -> Result<(), SeriesColumn> {
+        let number = series.column.float(0).unwrap();
+        if (self.gives_back)(number) {
+            return Err(series);
+        }
+        self.numbers.lock().push(number);
+        self.put_elsewhere.fetch_add(usize::from(!is_query_thread(self.own)), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn noting<F: Fn(f64) -> bool + Send + Sync>(gives_back: F) -> Arc<Noting<F>> {
+    let own = std::thread::current().id();
+    Arc::new(Noting { numbers: Mutex::default(), put_elsewhere: AtomicUsize::new(0), own, gives_back })
+}
+
+#[test]
+fn series_keep_their_order_whether_they_are_put_or_given_back() {
+    let memory = memory(300);
+    let all = serial(&memory);
+    for (workers, every) in [(2, 1), (2, 7), (3, 2), (4, 1000)] {
+        let (engine, context) = (engine(workers), context());
+        let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
+        let sink = noting(move |number| (number as usize).is_multiple_of(every));
+        let (came, helper) = mpsc::channel();
+        let (own, helper, met) = (std::thread::current().id(), Mutex::new(helper), AtomicUsize::new(0));
+        let mut leaf = leaf(&exec, move |_, _| {
+            // Neither thread gets far without the other.
+            if !is_query_thread(own) {
+                let _ = came.send(());
+            } else if met.fetch_add(1, Ordering::Relaxed) == 0 {
+                helper.lock().recv_timeout(PATIENCE).expect("nobody else evaluates");
+            }
+            Ok(())
+        });
+        leaf.share(Arc::clone(&sink) as Arc<dyn Sink>);
+        while let Some(series) = leaf.next().unwrap() {
+            // Nobody puts anything while a series that came back is worked on.
+            let before = sink.numbers.lock().len();
+            std::thread::yield_now();
+            let mut numbers = sink.numbers.lock();
+            assert_eq!(numbers.len(), before);
+            numbers.push(series.column.float(0).unwrap());
+        }
+        assert_eq!(*sink.numbers.lock(), all, "{workers} {every}");
+        if every == 1000 {
+            assert!(sink.put_elsewhere.load(Ordering::Relaxed) > 0, "all of it was done by the query's thread");
+        }
+        drop(leaf);
+        assert_eq!(Arc::strong_count(&sink), 1, "somebody still has the sink");
+        assert_eq!(exec.tally.samples_held.load(Ordering::SeqCst), 0);
+        assert_eq!(context.budget_used(), 0);
+    }
+}
+
+#[test]
+fn a_panic_of_the_sink_is_one_of_the_query() {
+    let (memory, engine, context) = (memory(100), engine(3), context());
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
+    let bad = serial(&memory)[60];
+    let sink = noting(move |number| {
+        assert!(number != bad, "sink {number}");
+        false
+    });
+    let mut leaf = leaf(&exec, |_, _| Ok(()));
+    leaf.share(sink);
+    let panic = catch_unwind(AssertUnwindSafe(|| leaf.next())).unwrap_err();
+    assert_eq!(panic.downcast_ref::<String>(), Some(&format!("sink {bad}")));
+    drop(leaf);
+    assert_eq!(numbers(&mut self::leaf(&exec, |_, _| Ok(()))), (serial(&memory), Ok(())));
 }

@@ -2,6 +2,7 @@
 //!
 //! 1. A batch that costs little is evaluated series by series, as they are asked for.
 //! 2. From the batch on with which the query turns out to be a dear one, and while it may use more threads, the series go to a [`Team`].
+//! 3. Where there is a [`Sink`], the team puts series there, and only those that it does not take are asked for.
 
 mod portion;
 mod team;
@@ -15,7 +16,7 @@ use marigram_storage::model::labels::Labels;
 use marigram_storage::select::{SeriesBatch, SeriesStream};
 
 use super::reader::{SampleDecoder, Samples};
-use super::{EvalContext, Exec, SeriesColumn};
+use super::{EvalContext, Exec, SeriesColumn, Sink};
 use crate::error::QueryError;
 use crate::plan::Select;
 use portion::{Turn, cost};
@@ -54,6 +55,8 @@ pub(super) struct Leaf<'q, E: Evaluate> {
     turn: Turn,
     /// About what the batches so far cost, ns, as long as there is no team.
     cost: u64,
+    /// Where a team puts series.
+    sink: Option<Arc<dyn Sink>>,
     team: Option<Team<'q, E>>,
 }
 
@@ -75,8 +78,14 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
             scratch: E::Scratch::default(),
             turn: Turn::default(),
             cost: 0,
+            sink: None,
             team: None,
         })
+    }
+
+    /// See [`Operator::share`](super::Operator::share).
+    pub(super) fn share(&mut self, sink: Arc<dyn Sink>) {
+        self.sink = Some(sink);
     }
 
     /// The next series that has samples; `None` at the end.
@@ -118,9 +127,11 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
                     Err(error) => self.end = Some(Err(error.into())),
                 }
             }
-            match self.team.as_ref().map_or(Step::Idle, Team::step) {
+            match self.team.as_ref().map_or(Step::Idle, |team| team.step(&self.exec.eval)) {
                 Step::Turn(turn) => return Ok(Some(turn)),
                 Step::Helped => {}
+                // Others have put all that there was into the sink.
+                Step::Idle if self.end.is_none() => {}
                 Step::Idle => {
                     // After an error the stream is over.
                     return self.end.replace(Ok(())).unwrap_or(Ok(())).map(|()| None);
@@ -137,7 +148,7 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
             if self.cost < parallel.options.cost_min {
                 return None;
             }
-            self.team = Team::new(parallel, &self.exec.eval, &self.work, &self.decoder);
+            self.team = Team::new(parallel, &self.exec.eval, &self.work, &self.decoder, self.sink.clone());
         }
         self.team.as_ref()
     }

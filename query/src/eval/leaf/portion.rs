@@ -13,7 +13,7 @@ use crate::annotations::Remarks;
 use crate::error::QueryError;
 use crate::eval::memory::SampleLimit;
 use crate::eval::reader::SampleDecoder;
-use crate::eval::{EvalContext, EvalOptions, SeriesColumn};
+use crate::eval::{EvalContext, EvalOptions, SeriesColumn, Sink};
 
 /// Series with the memory that they hold out of the query's budget.
 pub(super) struct Portion {
@@ -27,6 +27,8 @@ pub(super) struct Portion {
 /// allocates (glibc's does) has threads wait for each other when one frees what the other allocated.
 #[derive(Default)]
 pub(super) struct Turn {
+    /// One that a sink gave back: the first.
+    given_back: Option<Box<Evaluated>>,
     evaluated: IntoIter<Evaluated>,
     /// First those that were evaluated.
     pub(super) series: IntoIter<SelectedSeries>,
@@ -106,7 +108,7 @@ impl<E: Evaluate> Desk<E> {
             }
         }));
         let evaluated = evaluated.into_iter();
-        (Turn { evaluated, series, _reservation: Some(reservation) }, intact.is_ok())
+        (Turn { given_back: None, evaluated, series, _reservation: Some(reservation) }, intact.is_ok())
     }
 
     fn evaluate_one(&mut self, work: &E, series: &SelectedSeries) -> Result<Evaluated, QueryError> {
@@ -137,7 +139,9 @@ impl Turn {
     /// The next series that was evaluated ahead and has samples; from here on it counts as if it had been evaluated now, over so many
     /// steps.
     pub(super) fn next(&mut self, eval: &EvalContext, steps: usize) -> Result<Option<SeriesColumn>, QueryError> {
-        for Evaluated { series, remarks, looked_at } in self.evaluated.by_ref() {
+        while let Some(Evaluated { series, remarks, looked_at }) =
+            self.given_back.take().map(|given_back| *given_back).or_else(|| self.evaluated.next())
+        {
             eval.tally.add(looked_at.0, looked_at.1);
             drop(self.series.next());
             if let Some(remarks) = remarks {
@@ -154,4 +158,45 @@ impl Turn {
         }
         Ok(None)
     }
+
+    /// Puts the series that were evaluated ahead into a sink, until one of them, or one that was not evaluated, needs the query's thread.
+    /// Whether none does. What was remarked comes to `remarks`.
+    pub(super) fn put_into(&mut self, sink: &dyn Sink, to: &Counted<'_>, remarks: &mut Remarks) -> bool {
+        let evaluated = self.evaluated.len();
+        for mut next in self.evaluated.by_ref() {
+            let put = match next.series.take() {
+                None => to.limit.hold(to.steps).is_ok(),
+                Some(mut series) => match series.column.count_against(to.limit) {
+                    Ok(()) => sink.put(series).map_err(|series| next.series = Some(series)).is_ok(),
+                    Err(_) => {
+                        next.series = Some(series);
+                        false
+                    }
+                },
+            };
+            if !put {
+                self.given_back = Some(Box::new(next));
+                break;
+            }
+            to.tally.add(next.looked_at.0, next.looked_at.1);
+            if let Some(made) = next.remarks {
+                remarks.absorb(*made);
+            }
+        }
+        let left = self.evaluated.len() + usize::from(self.given_back.is_some());
+        if left == 0 && self.series.len() == evaluated {
+            // The query's thread frees them.
+            return true;
+        }
+        self.series.by_ref().take(evaluated - left).for_each(drop);
+        false
+    }
+}
+
+/// Against what series count that are put into a sink: what they count against when the query's thread reads them.
+pub(super) struct Counted<'a> {
+    pub(super) limit: &'a SampleLimit,
+    pub(super) tally: &'a Tally,
+    /// Of a column.
+    pub(super) steps: usize,
 }

@@ -7,18 +7,25 @@
 //!
 //! So the query sees the series in their order, and its result does not depend on who evaluated which. What is begun or done, but not
 //! taken, is bounded in portions and in samples.
+//!
+//! Where the series go into a [sink](Sink), the query's thread evaluates portions as the others do, and whoever is done with the first
+//! one puts its series there, and after them those of the next ones that are done. The query's thread gets what the sink gives back, and
+//! nobody puts anything into the sink until it asks for more.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use marigram_storage::context::Context;
+use marigram_storage::context::{Context, Tally};
 use marigram_storage::select::SeriesBatch;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Evaluate;
-use super::portion::{Desk, Portion, Turn, cut};
+use super::portion::{Counted, Desk, Portion, Turn, cut};
+use crate::annotations::Remarks;
 use crate::eval::reader::SampleDecoder;
-use crate::eval::{EvalContext, EvalOptions};
+use crate::eval::{EvalContext, EvalOptions, SampleLimit, Sink};
 use crate::workers::{Parallel, Task};
 
 /// Most samples in columns that were made ahead, together.
@@ -50,6 +57,9 @@ struct Shared<E: Evaluate> {
     portions_max: usize,
     /// In what is made of one of them.
     samples_max: usize,
+    /// The query's, where the sink's series count.
+    limit: SampleLimit,
+    tally: Arc<Tally>,
     state: Mutex<State<E>>,
     /// The first portion is done, or the last thread of the pool has left.
     changed: Condvar,
@@ -67,12 +77,26 @@ struct State<E: Evaluate> {
     active: usize,
     /// Desks at which nobody works.
     desks: Vec<Desk<E>>,
+    /// Until the query has ended.
+    sink: Option<Arc<dyn Sink>>,
+    /// Somebody puts series into the sink, or the query's thread works on some that came back from it.
+    at_sink: bool,
+    /// The latter.
+    has_back: bool,
+    /// What was remarked of series that are in the sink.
+    remarks: Remarks,
+    /// Of the sink, for the query's thread to go on with.
+    panic: Option<Box<dyn Any + Send>>,
+    /// Series that are in the sink, for the query's thread to free.
+    spent: Vec<Turn>,
 }
 
 enum Slot {
     Waiting(Portion),
     Begun,
     Done(Turn),
+    /// With what the sink has given back.
+    Back(Turn),
 }
 
 /// What the query's thread did.
@@ -92,6 +116,7 @@ impl<'q, E: Evaluate> Team<'q, E> {
         eval: &EvalContext,
         work: &Arc<E>,
         decoder: &SampleDecoder,
+        sink: Option<Arc<dyn Sink>>,
     ) -> Option<Self> {
         let samples = AHEAD_SAMPLES_MAX.min(eval.limit.max() / AHEAD_LIMIT_PART);
         let portions_max = (AHEAD_PORTIONS * parallel.options.workers).min(samples / work.steps().max(1) / 2);
@@ -106,6 +131,8 @@ impl<'q, E: Evaluate> Team<'q, E> {
             decoder: decoder.again(),
             portions_max,
             samples_max,
+            limit: eval.limit.clone(),
+            tally: Arc::clone(&eval.tally),
             state: Mutex::new(State {
                 slots: VecDeque::new(),
                 first: 0,
@@ -113,6 +140,12 @@ impl<'q, E: Evaluate> Team<'q, E> {
                 helpers: 0,
                 active: 0,
                 desks: Vec::new(),
+                sink,
+                at_sink: false,
+                has_back: false,
+                remarks: Remarks::default(),
+                panic: None,
+                spent: Vec::new(),
             }),
             changed: Condvar::new(),
         });
@@ -142,22 +175,44 @@ impl<'q, E: Evaluate> Team<'q, E> {
     }
 
     /// Comes closer to the next series.
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self, eval: &EvalContext) -> Step {
         let mut state = self.shared.state.lock();
+        if std::mem::take(&mut state.has_back) {
+            state.at_sink = false;
+            state = self.shared.put(state);
+        }
+        let spent = std::mem::take(&mut state.spent);
+        if !spent.is_empty() {
+            parking_lot::MutexGuard::unlocked(&mut state, || drop(spent));
+        }
         loop {
-            match state.slots.front() {
-                None => return Step::Idle,
-                Some(Slot::Begun) => match self.shared.begin(&mut state) {
-                    Some(begun) => {
-                        drop(state);
-                        drop(self.shared.finish(begun));
-                        return Step::Helped;
-                    }
-                    None => self.shared.changed.wait(&mut state),
-                },
-                Some(Slot::Waiting(_) | Slot::Done(_)) => break,
+            if let Some(panic) = state.panic.take() {
+                drop(state);
+                resume_unwind(panic);
+            }
+            let ahead = match state.slots.front() {
+                _ if state.at_sink => true,
+                None => {
+                    eval.remarks.borrow_mut().absorb(std::mem::take(&mut state.remarks));
+                    return Step::Idle;
+                }
+                Some(Slot::Begun) => true,
+                Some(Slot::Waiting(_)) => state.sink.is_some(),
+                Some(Slot::Done(_) | Slot::Back(_)) => false,
+            };
+            if !ahead {
+                break;
+            }
+            match self.shared.begin(&mut state) {
+                Some(begun) => {
+                    drop(state);
+                    drop(self.shared.finish(begun));
+                    return Step::Helped;
+                }
+                None => self.shared.changed.wait(&mut state),
             }
         }
+        eval.remarks.borrow_mut().absorb(std::mem::take(&mut state.remarks));
         state.first += 1;
         let turn = match state.slots.pop_front() {
             Some(Slot::Waiting(portion)) => {
@@ -165,6 +220,10 @@ impl<'q, E: Evaluate> Team<'q, E> {
                 Turn::of_portion(portion)
             }
             Some(Slot::Done(turn)) => turn,
+            Some(Slot::Back(turn)) => {
+                (state.at_sink, state.has_back) = (true, true);
+                turn
+            }
             Some(Slot::Begun) | None => return Step::Idle,
         };
         let called = self.helpers_to_call(&mut state);
@@ -198,13 +257,13 @@ impl<E: Evaluate> Drop for Team<'_, E> {
         self.shared.context.cancel();
         let mut state = self.shared.state.lock();
         state.waiting = 0;
-        let slots = std::mem::take(&mut state.slots);
+        let (slots, spent) = (std::mem::take(&mut state.slots), std::mem::take(&mut state.spent));
         while state.active > 0 {
             self.shared.changed.wait(&mut state);
         }
-        let desks = std::mem::take(&mut state.desks);
+        let (desks, sink) = (std::mem::take(&mut state.desks), state.sink.take());
         drop(state);
-        drop((slots, desks));
+        drop((slots, spent, desks, sink));
     }
 }
 
@@ -242,7 +301,7 @@ impl<E: Evaluate> Shared<E> {
     }
 
     /// Evaluates a portion and puts what it makes into its slot; answers the state after that.
-    fn finish(&self, begun: Begun<E>) -> parking_lot::MutexGuard<'_, State<E>> {
+    fn finish(&self, begun: Begun<E>) -> MutexGuard<'_, State<E>> {
         let Begun { number, portion, desk } = begun;
         let mut desk = desk.unwrap_or_else(|| Desk::new(&self.context, self.options, &self.decoder));
         let (turn, intact) = desk.evaluate(&*self.work, portion, self.samples_max);
@@ -253,6 +312,35 @@ impl<E: Evaluate> Shared<E> {
         let slot = number.checked_sub(state.first).and_then(|at| usize::try_from(at).ok());
         if let Some(slot) = slot.and_then(|at| state.slots.get_mut(at)) {
             *slot = Slot::Done(turn);
+        }
+        self.put(state)
+    }
+
+    /// Puts the series of the first portions into the sink, as far as they are done, if nobody else does.
+    fn put<'s>(&'s self, mut state: MutexGuard<'s, State<E>>) -> MutexGuard<'s, State<E>> {
+        let Some(sink) = state.sink.clone() else { return state };
+        let counted = Counted { limit: &self.limit, tally: &self.tally, steps: self.work.steps() };
+        while !state.at_sink
+            && state.panic.is_none()
+            && let Some(Slot::Done(_)) = state.slots.front()
+            && let Some(Slot::Done(mut turn)) = state.slots.pop_front()
+        {
+            state.first += 1;
+            state.at_sink = true;
+            let mut remarks = std::mem::take(&mut state.remarks);
+            drop(state);
+            let all = catch_unwind(AssertUnwindSafe(|| turn.put_into(&*sink, &counted, &mut remarks)));
+            state = self.state.lock();
+            state.remarks = remarks;
+            state.at_sink = false;
+            match all {
+                Ok(true) => state.spent.push(turn),
+                Ok(false) => {
+                    state.first -= 1;
+                    state.slots.push_front(Slot::Back(turn));
+                }
+                Err(panic) => state.panic = Some(panic),
+            }
         }
         state
     }
@@ -267,14 +355,15 @@ impl<E: Evaluate> Task for Shared<E> {
         };
         state.active += 1;
         drop(state);
-        let number = begun.number;
         let mut state = self.finish(begun);
         state.active -= 1;
         let more = state.waiting > 0 && state.begun_or_done() < self.portions_max;
         if !more {
             state.helpers -= 1;
         }
-        let wakes = number == state.first || state.active == 0;
+        let wakes = state.active == 0
+            || state.panic.is_some()
+            || !state.at_sink && !matches!(state.slots.front(), Some(Slot::Begun));
         drop(state);
         if wakes {
             self.changed.notify_one();

@@ -1,7 +1,10 @@
 //! Functions of range vectors as operators.
 
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use marigram_storage::model::labels::SeriesId;
+use parking_lot::Mutex;
 
 use super::reach::Reach;
 use super::samples::SampleReader;
@@ -9,7 +12,7 @@ use super::windows::OverWindows;
 use crate::error::QueryError;
 use crate::eval::function::WindowFunction;
 use crate::eval::leaf::Leaf;
-use crate::eval::{BoxedOperator, Exec, Grid, Operator, SeriesColumn, scalar, sweep};
+use crate::eval::{BoxedOperator, Exec, Grid, Kept, Operator, SeriesColumn, Sink, scalar, sweep};
 use crate::plan::{MatrixNode, ScalarNode};
 
 /// A function of a range vector. Not inlined: queries are opened level by level, and a level should take little of the stack.
@@ -28,14 +31,27 @@ pub(in crate::eval) fn open<'q>(
 struct RangeFunction<'q> {
     exec: &'q Exec<'q>,
     input: Input<'q>,
-    /// Names go, and with them, perhaps, what kept two series apart; that is an error even where they never meet.
-    seen: HashSet<SeriesId>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The series so far. Names go, and with them, perhaps, what kept two series apart; that is an error even where they never meet.
+struct Seen {
+    series: HashSet<SeriesId>,
+    /// Names go later, and two series that are the same then are looked for later.
+    may_repeat: bool,
+    kept: Kept,
+}
+
+/// Sees series before another sink takes them.
+struct Watched {
+    seen: Arc<Mutex<Seen>>,
+    sink: Arc<dyn Sink>,
 }
 
 enum Input<'q> {
     /// Raw samples: each series is worked on by itself.
-    Store(Leaf<'q, OverWindows>),
-    Other(SampleReader<'q>, OverWindows, sweep::Scratch),
+    Store(Box<Leaf<'q, OverWindows>>),
+    Other(Box<(SampleReader<'q>, OverWindows, sweep::Scratch)>),
 }
 
 impl<'q> RangeFunction<'q> {
@@ -52,17 +68,19 @@ impl<'q> RangeFunction<'q> {
         let work = OverWindows { function: *function, args, reach, grid, wants_starts };
         let input = match input {
             MatrixNode::Select { select, .. } if grid.steps > 0 => {
-                Input::Store(Leaf::open(exec, select, reach.of_all_steps_ms(grid), work)?)
+                Input::Store(Box::new(Leaf::open(exec, select, reach.of_all_steps_ms(grid), work)?))
             }
-            _ => Input::Other(SampleReader::open(exec, input, grid)?, work, sweep::Scratch::default()),
+            _ => Input::Other(Box::new((SampleReader::open(exec, input, grid)?, work, sweep::Scratch::default()))),
         };
-        Ok(RangeFunction { exec, input, seen: HashSet::new() })
+        let may_repeat = exec.options.features.delayed_name_removal;
+        let seen = Seen { series: HashSet::new(), may_repeat, kept: exec.kept.clone() };
+        Ok(RangeFunction { exec, input, seen: Arc::new(Mutex::new(seen)) })
     }
 
     fn evaluated(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         let (reader, work, scratch) = match &mut self.input {
             Input::Store(leaf) => return leaf.next(),
-            Input::Other(reader, work, scratch) => (reader, work, scratch),
+            Input::Other(other) => (&mut other.0, &mut other.1, &mut other.2),
         };
         while let Some(labels) = reader.next()? {
             if let Some(series) = work.column(self.exec, scratch, &labels, reader.raw.samples())? {
@@ -76,10 +94,35 @@ impl<'q> RangeFunction<'q> {
 impl Operator for RangeFunction<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         let Some(series) = self.evaluated()? else { return Ok(None) };
-        self.exec.keep_bytes(32)?;
-        if !self.seen.insert(series.labels.id()) && !self.exec.options.features.delayed_name_removal {
+        self.seen.lock().see(series.labels.id())?;
+        Ok(Some(series))
+    }
+
+    fn share(&mut self, sink: Arc<dyn Sink>) {
+        if let Input::Store(leaf) = &mut self.input {
+            leaf.share(Arc::new(Watched { seen: Arc::clone(&self.seen), sink }));
+        }
+    }
+}
+
+impl Seen {
+    fn see(&mut self, series: SeriesId) -> Result<(), QueryError> {
+        self.kept.keep_bytes(32)?;
+        if !self.series.insert(series) && !self.may_repeat {
             return Err(QueryError::same_labelset());
         }
-        Ok(Some(series))
+        Ok(())
+    }
+}
+
+impl Sink for Watched {
+    fn put(&self, series: SeriesColumn) -> Result<(), SeriesColumn> {
+        let id = series.labels.id();
+        if self.seen.lock().see(id).is_err() {
+            return Err(series);
+        }
+        self.sink.put(series).inspect_err(|_| {
+            self.seen.lock().series.remove(&id);
+        })
     }
 }
