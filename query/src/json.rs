@@ -3,12 +3,14 @@
 //! What looks irregular is so there: label sets are written without HTML escaping, all other texts with it; sample values
 //! take an exponent when they are very small or large, scalars never do.
 
+use std::ops::Range;
+
 use marigram_storage::model::histogram::Histogram;
 use marigram_storage::model::labels::Labels;
 
 use crate::histogram;
 use crate::number::{push_plain_value, push_sample_value};
-use crate::value::{QueryOutput, SampleValue, Value};
+use crate::value::{QueryOutput, SampleValue, Series, Value, VectorSample};
 
 /// Writes the body of an answer to `query` or `query_range`.
 pub fn write_query_response(out: &mut Vec<u8>, output: &QueryOutput) {
@@ -19,8 +21,18 @@ pub fn write_query_response(out: &mut Vec<u8>, output: &QueryOutput) {
 
 /// Writes the envelope of an answer that succeeded; `data` writes what is in it.
 pub fn write_success(out: &mut Vec<u8>, warnings: &[String], infos: &[String], data: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(br#"{"status":"success","data":"#);
+    begin_success(out);
     data(out);
+    end_success(out, warnings, infos);
+}
+
+/// Begins the envelope of an answer that succeeded: the data is to follow.
+pub fn begin_success(out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"status":"success","data":"#);
+}
+
+/// Ends that envelope.
+pub fn end_success(out: &mut Vec<u8>, warnings: &[String], infos: &[String]) {
     write_remarks(out, "warnings", warnings);
     write_remarks(out, "infos", infos);
     out.push(b'}');
@@ -47,15 +59,61 @@ pub fn write_label_sets<'a>(out: &mut Vec<u8>, sets: impl IntoIterator<Item = &'
 
 /// Writes `resultType` and `result`.
 pub fn write_value(out: &mut Vec<u8>, value: &Value) {
-    let kind = match value {
-        Value::Scalar { .. } => "scalar",
-        Value::String { .. } => "string",
-        Value::Vector(_) => "vector",
-        Value::Matrix(_) => "matrix",
+    begin_value(out, value);
+    write_rows(out, value, 0..rows(value));
+    end_value(out, value);
+    out.push(b'}');
+}
+
+/// How many rows a result has: the series of a vector or matrix; a scalar or string is one.
+pub fn rows(value: &Value) -> usize {
+    match value {
+        Value::Scalar { .. } | Value::String { .. } => 1,
+        Value::Vector(samples) => samples.len(),
+        Value::Matrix(series) => series.len(),
+    }
+}
+
+/// About how many bytes a row takes.
+pub fn row_bytes(value: &Value, row: usize) -> usize {
+    /// `[1700000000,"0.1234567890123456"],`
+    const SAMPLE_BYTES: usize = 32;
+    const HISTOGRAM_BYTES: usize = 512;
+    match value {
+        Value::Scalar { .. } | Value::String { .. } => SAMPLE_BYTES,
+        Value::Vector(samples) => {
+            samples.get(row).map_or(0, |sample| sample.labels.as_bytes().len() + 2 * SAMPLE_BYTES)
+        }
+        Value::Matrix(series) => series.get(row).map_or(0, |series| {
+            let (floats, histograms) = (series.values.len(), series.histograms.len());
+            series.labels.as_bytes().len() + SAMPLE_BYTES * (1 + floats) + HISTOGRAM_BYTES * histograms
+        }),
+    }
+}
+
+/// Begins the object that holds a result: the rows are to follow, then [`end_value`].
+pub fn begin_value(out: &mut Vec<u8>, value: &Value) {
+    let (kind, is_list) = match value {
+        Value::Scalar { .. } => ("scalar", false),
+        Value::String { .. } => ("string", false),
+        Value::Vector(_) => ("vector", true),
+        Value::Matrix(_) => ("matrix", true),
     };
     out.extend_from_slice(br#"{"resultType":""#);
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(br#"","result":"#);
+    out.extend(is_list.then_some(b'['));
+}
+
+/// Ends the result; the object may get further members, and a brace.
+pub fn end_value(out: &mut Vec<u8>, value: &Value) {
+    out.extend(matches!(value, Value::Vector(_) | Value::Matrix(_)).then_some(b']'));
+}
+
+/// Writes some rows of a result. All of them are to be written in their order, by however many calls.
+pub fn write_rows(out: &mut Vec<u8>, value: &Value, rows: Range<usize>) {
+    let mut separator = (rows.start > 0).then_some(b',');
+    let mut separate = |out: &mut Vec<u8>| out.extend(separator.replace(b','));
     match value {
         Value::Scalar { time_ms, value } => {
             write_pair(out, *time_ms, |out| {
@@ -65,38 +123,51 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
             });
         }
         Value::String { time_ms, value } => write_pair(out, *time_ms, |out| write_text(out, value)),
-        Value::Vector(samples) => write_list(out, samples, |out, sample| {
-            out.extend_from_slice(br#"{"metric":"#);
-            write_labels(out, &sample.labels);
-            match &sample.value {
-                SampleValue::Float(value) => {
-                    out.extend_from_slice(br#","value":"#);
-                    write_sample(out, sample.time_ms, *value);
-                }
-                SampleValue::Histogram(histogram) => {
-                    out.extend_from_slice(br#","histogram":"#);
-                    write_pair(out, sample.time_ms, |out| write_histogram(out, histogram));
-                }
+        Value::Vector(samples) => {
+            for sample in samples.get(rows).unwrap_or_default() {
+                separate(out);
+                write_vector_row(out, sample);
             }
-            out.push(b'}');
-        }),
-        Value::Matrix(series) => write_list(out, series, |out, series| {
-            out.extend_from_slice(br#"{"metric":"#);
-            write_labels(out, &series.labels);
-            if !series.values.is_empty() {
-                out.extend_from_slice(br#","values":"#);
-                write_list(out, series.times_ms.iter().zip(&series.values), |out, (&time_ms, &value)| {
-                    write_sample(out, time_ms, value);
-                });
+        }
+        Value::Matrix(series) => {
+            for series in series.get(rows).unwrap_or_default() {
+                separate(out);
+                write_matrix_row(out, series);
             }
-            if !series.histograms.is_empty() {
-                out.extend_from_slice(br#","histograms":"#);
-                write_list(out, &series.histograms, |out, sample| {
-                    write_pair(out, sample.timestamp_ms, |out| write_histogram(out, &sample.histogram));
-                });
-            }
-            out.push(b'}');
-        }),
+        }
+    }
+}
+
+fn write_vector_row(out: &mut Vec<u8>, sample: &VectorSample) {
+    out.extend_from_slice(br#"{"metric":"#);
+    write_labels(out, &sample.labels);
+    match &sample.value {
+        SampleValue::Float(value) => {
+            out.extend_from_slice(br#","value":"#);
+            write_sample(out, sample.time_ms, *value);
+        }
+        SampleValue::Histogram(histogram) => {
+            out.extend_from_slice(br#","histogram":"#);
+            write_pair(out, sample.time_ms, |out| write_histogram(out, histogram));
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_matrix_row(out: &mut Vec<u8>, series: &Series) {
+    out.extend_from_slice(br#"{"metric":"#);
+    write_labels(out, &series.labels);
+    if !series.values.is_empty() {
+        out.extend_from_slice(br#","values":"#);
+        write_list(out, series.times_ms.iter().zip(&series.values), |out, (&time_ms, &value)| {
+            write_sample(out, time_ms, value);
+        });
+    }
+    if !series.histograms.is_empty() {
+        out.extend_from_slice(br#","histograms":"#);
+        write_list(out, &series.histograms, |out, sample| {
+            write_pair(out, sample.timestamp_ms, |out| write_histogram(out, &sample.histogram));
+        });
     }
     out.push(b'}');
 }
@@ -252,7 +323,6 @@ mod tests {
     use super::*;
     use crate::annotations::Remarks;
     use crate::parse::ast::Span;
-    use crate::value::{Series, VectorSample};
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();

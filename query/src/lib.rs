@@ -22,6 +22,7 @@ pub mod number;
 #[cfg(test)]
 mod parallel_test;
 pub mod parse;
+mod parts;
 mod plan;
 #[cfg(test)]
 mod property_test;

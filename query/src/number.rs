@@ -98,7 +98,8 @@ pub fn push_sample_value(out: &mut Vec<u8>, value: f64) {
         return Decimal::parse(text).push_exponent(out);
     }
     // Most answers are such numbers, and long rows of them: without an exponent the layouts differ in whole numbers only.
-    match text.bytes().any(|byte| byte == b'e') {
+    let has_exponent = !(1e-4..1e15).contains(&size) && text.bytes().any(|byte| byte == b'e');
+    match has_exponent {
         false => out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes()),
         true => Decimal::parse(text).push_plain(out),
     }

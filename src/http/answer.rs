@@ -4,9 +4,19 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use marigram_query::json;
 
+use super::compress::Packed;
+
+/// The type of most bodies.
+const JSON: &str = "application/json";
+
 /// A JSON body that is already written.
 pub fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    ([(header::CONTENT_TYPE, JSON)], body).into_response()
+}
+
+/// A JSON body that is packed.
+pub fn packed(body: Packed) -> Response {
+    body.into_response(JSON)
 }
 
 /// The envelope of success around `data`, with what is missing in it, and the warning of a cut list where it was cut.

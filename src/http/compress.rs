@@ -1,51 +1,128 @@
-//! Compression of large answers: they take so long that a task which serves sockets must not do it.
+//! Compression of answers, on the threads that make them: those that serve sockets have others to serve.
 //!
-//! 1. A body is cut into parts; several threads for reads compress each its own, while the first ones are on their way
-//!    to the client.
-//! 2. A part ends at a byte's end, without a last block but for the last part: one after the other they are one
+//! 1. A short body is compressed in one piece.
+//! 2. A long one is made in parts, each by whichever thread has time, and compressed there at once.
+//! 3. A part ends at a byte's end, without a last block but for the last part: one after the other they are one
 //!    DEFLATE stream, which is a gzip file (RFC 1952) with a header before it and checksum and length behind.
+//!    It is one member: browsers do not look for another one.
 
-use std::io;
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::ops::Range;
 
-use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
-use futures_util::{StreamExt, future, stream};
-use marigram_query::Parallelism;
+use libdeflater::{CompressionLvl, Compressor};
+use marigram_query::Engine;
 
-use super::error::{ApiError, ErrorType};
-use crate::app::App;
-use crate::reads::Reads;
-
-/// Shorter bodies are compressed on the way.
-const LARGE_BYTES: u64 = 64 << 10;
-/// Bytes of a part. Its beginning knows nothing of the part before it.
-const PART_BYTES: usize = 128 << 10;
+/// Shorter bodies stay as they are: they fit into a packet.
+const SHORT_BYTES: usize = 256;
+/// Longer bodies are cut into parts.
+const WHOLE_BYTES: usize = 64 << 10;
+/// About how long a part is. Its beginning knows nothing of the part before it.
+const PART_BYTES: usize = 40 << 10;
 /// Member header: DEFLATE, no name, no time, fastest level, of an unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
-/// Compresses large bodies for clients that take gzip; leaves all others as they are.
-pub async fn large(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let wanted = takes_gzip(request.headers());
-    let response = next.run(request).await;
-    let is_large = response.body().size_hint().exact().is_some_and(|bytes| bytes >= LARGE_BYTES);
-    if !wanted || !is_large || response.headers().contains_key(header::CONTENT_ENCODING) {
-        return response;
+thread_local! {
+    /// It has tables of some 100 KiB. Level 1 is the fastest one that compresses.
+    static COMPRESSOR: RefCell<Compressor> =
+        RefCell::new(Compressor::new(CompressionLvl::new(1).unwrap_or_default()));
+}
+
+/// What an answer's body may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packer {
+    takes_gzip: bool,
+}
+
+/// A body as it goes to the client.
+#[derive(Debug)]
+pub struct Packed {
+    body: Vec<u8>,
+    is_gzip: bool,
+}
+
+impl Packer {
+    /// As a request's headers have it.
+    pub fn new(headers: &HeaderMap) -> Self {
+        Packer { takes_gzip: takes_gzip(headers) }
     }
-    let (mut parts, body) = response.into_parts();
-    // Its length is known because all of it is there.
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
-        return ApiError::new(ErrorType::Internal, "the answer broke off").into_response();
-    };
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
-    Response::from_parts(parts, gzip(body, app.reads.clone()))
+
+    /// Packs a body.
+    pub fn pack(self, engine: &Engine, body: Vec<u8>) -> Packed {
+        if !self.takes_gzip || body.len() < SHORT_BYTES {
+            return Packed { body, is_gzip: false };
+        }
+        if body.len() <= WHOLE_BYTES {
+            return Packed { body: gzip(&body), is_gzip: true };
+        }
+        let parts = body.len().div_ceil(PART_BYTES);
+        let made = engine.in_parts(parts, move |part| {
+            let end = body.len().min((part + 1) * PART_BYTES);
+            Part::new(body.get(part * PART_BYTES..end).unwrap_or_default(), part + 1 == parts)
+        });
+        Packed { body: join(made), is_gzip: true }
+    }
+
+    /// Makes and packs a body that consists of `rows`, each of about so many bytes. `write` is called with neighbouring ones after the
+    /// other, until there are no more; at least once.
+    pub fn pack_rows(
+        self,
+        engine: &Engine,
+        rows: impl Iterator<Item = usize>,
+        write: impl Fn(&mut Vec<u8>, Range<usize>) + Send + Sync + 'static,
+    ) -> Packed {
+        let (cuts, bytes) = cut(rows);
+        if bytes <= WHOLE_BYTES || cuts.len() == 1 {
+            let mut body = Vec::with_capacity(bytes);
+            cuts.into_iter().for_each(|rows| write(&mut body, rows));
+            return self.pack(engine, body);
+        }
+        let parts = cuts.len();
+        let write = move |part: usize| {
+            let mut body = Vec::with_capacity(PART_BYTES + PART_BYTES / 4);
+            cuts.get(part).cloned().into_iter().for_each(|rows| write(&mut body, rows));
+            body
+        };
+        match self.takes_gzip {
+            true => {
+                let made = engine.in_parts(parts, move |part| Part::new(&write(part), part + 1 == parts));
+                Packed { body: join(made), is_gzip: true }
+            }
+            false => Packed { body: engine.in_parts(parts, write).concat(), is_gzip: false },
+        }
+    }
+}
+
+/// Cuts rows of these lengths into parts; also the length of all of them. There is at least one part.
+fn cut(rows: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
+    let (mut parts, mut from, mut to, mut part_bytes, mut bytes) = (Vec::new(), 0, 0, 0, 0);
+    for row_bytes in rows {
+        to += 1;
+        part_bytes += row_bytes;
+        bytes += row_bytes;
+        if part_bytes >= PART_BYTES {
+            parts.push(from..to);
+            (from, part_bytes) = (to, 0);
+        }
+    }
+    if from < to || parts.is_empty() {
+        parts.push(from..to);
+    }
+    (parts, bytes)
+}
+
+impl Packed {
+    /// The answer that it is the body of.
+    pub fn into_response(self, content_type: impl AsRef<str>) -> Response {
+        let mut response = ([(header::CONTENT_TYPE, content_type.as_ref())], self.body).into_response();
+        if self.is_gzip {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        response
+    }
 }
 
 /// Whether one of the codings in `Accept-Encoding` is gzip, with a weight that is not zero.
@@ -58,37 +135,46 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn gzip(body: Bytes, reads: Reads) -> Body {
-    let length = body.len();
-    let parts = length.div_ceil(PART_BYTES).max(1);
-    let jobs = (0..parts).map(move |part| {
-        let bytes = body.slice(part * PART_BYTES..length.min((part + 1) * PART_BYTES));
-        let is_last = part + 1 == parts;
-        let job = reads.run(move || (part, deflate(&bytes, is_last), crc_of(&bytes)));
-        async { job.await.map_err(io::Error::other) }
-    });
-    let compressed = stream::iter(jobs).buffered(Parallelism::processors());
-    let framed = compressed.scan(crc32fast::Hasher::new(), move |crc, done| {
-        let framed = done.map(|(part, deflated, part_crc)| {
-            crc.combine(&part_crc);
-            let mut bytes = if part == 0 { HEADER.to_vec() } else { Vec::new() };
-            bytes.extend_from_slice(&deflated);
-            if part + 1 == parts {
-                bytes.extend_from_slice(&crc.clone().finalize().to_le_bytes());
-                // Modulo 2^32, as the format has it.
-                bytes.extend_from_slice(&(length as u32).to_le_bytes());
-            }
-            Bytes::from(bytes)
-        });
-        future::ready(Some(framed))
-    });
-    Body::from_stream(framed)
+/// A body in one piece.
+fn gzip(body: &[u8]) -> Vec<u8> {
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
+        // There is room for whatever it becomes.
+        let bytes = compressor.gzip_compress(body, &mut out).unwrap_or_default();
+        out.truncate(bytes);
+        out
+    })
 }
 
-fn crc_of(bytes: &[u8]) -> crc32fast::Hasher {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(bytes);
-    crc
+/// A compressed part.
+struct Part {
+    deflated: Vec<u8>,
+    crc: crc32fast::Hasher,
+    bytes: usize,
+}
+
+impl Part {
+    fn new(bytes: &[u8], is_last: bool) -> Self {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(bytes);
+        Part { deflated: deflate(bytes, is_last), crc, bytes: bytes.len() }
+    }
+}
+
+/// The file that parts are.
+fn join(parts: Vec<Part>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER.len() + parts.iter().map(|part| part.deflated.len()).sum::<usize>() + 8);
+    out.extend_from_slice(&HEADER);
+    let (mut crc, mut bytes) = (crc32fast::Hasher::new(), 0);
+    for part in parts {
+        out.extend_from_slice(&part.deflated);
+        crc.combine(&part.crc);
+        bytes += part.bytes;
+    }
+    out.extend_from_slice(&crc.finalize().to_le_bytes());
+    // Modulo 2^32, as the format has it.
+    out.extend_from_slice(&(bytes as u32).to_le_bytes());
+    out
 }
 
 /// Answers are long rows of digits: what levels above the fastest save is little beside the time that they take.
@@ -114,29 +200,64 @@ fn deflate(mut bytes: &[u8], is_last: bool) -> Vec<u8> {
 mod tests {
     use std::io::Read;
 
-    use http_body_util::BodyExt;
+    use marigram_query::{EngineOptions, Parallelism};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn there_and_back(plain: Vec<u8>) -> (usize, Vec<u8>) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let body = gzip(plain.into(), Reads::new(runtime.handle().clone(), None));
-        let packed = runtime.block_on(body.collect()).unwrap().to_bytes();
+    const GZIP: Packer = Packer { takes_gzip: true };
+
+    fn engine() -> Engine {
+        let parallelism = Parallelism { workers: 3, ..Parallelism::default() };
+        Engine::new(EngineOptions { parallelism, ..EngineOptions::default() })
+    }
+
+    fn unpacked(packed: &Packed) -> Vec<u8> {
+        if !packed.is_gzip {
+            return packed.body.clone();
+        }
         let mut back = Vec::new();
+        let mut file = flate2::bufread::GzDecoder::new(&packed.body[..]);
+        file.read_to_end(&mut back).unwrap();
         // One member alone: clients do not look for another one.
-        flate2::bufread::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
-        (packed.len(), back)
+        assert!(file.into_inner().is_empty());
+        back
+    }
+
+    fn rows(count: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|i| format!("[{i},\"{}\"],", i * 7919 % 1000).repeat(i % 50).into_bytes()).collect()
     }
 
     #[test]
-    fn parts_are_one_file() {
-        for length in [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES, 5 * PART_BYTES + 77] {
-            let plain: Vec<u8> =
-                (0..).flat_map(|i| format!("[{i},\"{}\"],", i * 7919 % 1000).into_bytes()).take(length).collect();
-            let (packed, back) = there_and_back(plain.clone());
-            assert!(back == plain, "{length}");
-            assert!(packed < 100 + length / 2, "{packed} of {length}");
+    fn a_body_comes_back_however_long_it_is() {
+        let (engine, all) = (engine(), rows(20_000).concat());
+        for length in
+            [0, 1, SHORT_BYTES - 1, SHORT_BYTES, WHOLE_BYTES, WHOLE_BYTES + 1, 5 * PART_BYTES, 7 * PART_BYTES + 77]
+        {
+            let plain = &all[..length];
+            let packed = GZIP.pack(&engine, plain.to_vec());
+            assert_eq!(packed.is_gzip, length >= SHORT_BYTES);
+            assert!(unpacked(&packed) == plain, "{length}");
+            assert!(packed.body.len() < 300 + length / 2, "{} of {length}", packed.body.len());
+            assert!(!Packer::default().pack(&engine, plain.to_vec()).is_gzip);
+        }
+    }
+
+    #[test]
+    fn rows_are_one_body_however_many_they_are() {
+        let engine = engine();
+        for count in [0, 1, 2, 100, 3000] {
+            for packer in [GZIP, Packer::default()] {
+                let (rows, all) = (rows(count), rows(count).concat());
+                let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+                let packed = packer.pack_rows(&engine, lengths.into_iter(), move |out, range| {
+                    let ends = (range.start == 0, range.end == rows.len());
+                    out.extend(ends.0.then_some(b'<'));
+                    out.extend_from_slice(&rows[range].concat());
+                    out.extend(ends.1.then_some(b'>'));
+                });
+                assert!(unpacked(&packed) == [&b"<"[..], &all, b">"].concat(), "{count}");
+            }
         }
     }
 
@@ -145,13 +266,13 @@ mod tests {
 
         /// What cannot be compressed needs more room than the output was given.
         #[test]
-        fn noise_comes_back(seed in any::<u64>(), length in 0usize..(2 * PART_BYTES + 1000)) {
+        fn noise_comes_back(seed in any::<u64>(), length in 0usize..(4 * PART_BYTES + 1000)) {
             let mut state = seed | 1;
             let plain: Vec<u8> = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (state >> 56) as u8
             }).take(length).collect();
-            prop_assert!(there_and_back(plain.clone()).1 == plain);
+            prop_assert!(unpacked(&GZIP.pack(&engine(), plain.clone())) == plain);
         }
     }
 

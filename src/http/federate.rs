@@ -18,6 +18,7 @@ use marigram_storage::model::sample::is_stale;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesDecoder};
 
+use super::compress::Packed;
 use super::error::{ApiError, WriteError};
 use super::request::read_request;
 use super::text_format::{self, Escaping};
@@ -33,7 +34,7 @@ const SERIES_BYTES: u64 = 128;
 pub async fn federate(State(app): State<Arc<App>>, request: Request) -> Response {
     let escaping = Escaping::negotiate(&accept(request.headers()));
     match answer(&app, request, escaping).await {
-        Ok(text) => ([(header::CONTENT_TYPE, escaping.content_type())], text).into_response(),
+        Ok(text) => text.into_response(escaping.content_type()),
         Err(error) => {
             let status = error.status.unwrap_or_else(|| error.error_type.status());
             WriteError::new(status, error.message).into_response()
@@ -46,7 +47,7 @@ fn accept(headers: &HeaderMap) -> String {
     values.collect::<Vec<_>>().join(",")
 }
 
-async fn answer(app: &Arc<App>, request: Request, escaping: Escaping) -> Result<String, ApiError> {
+async fn answer(app: &Arc<App>, request: Request, escaping: Escaping) -> Result<Packed, ApiError> {
     let (tenant, params) = read_request(app, request).await?;
     let selectors = params.selectors()?;
     // The format has no place for warnings, so no answer is short.
@@ -59,7 +60,7 @@ async fn answer(app: &Arc<App>, request: Request, escaping: Escaping) -> Result<
         options.of("/federate"),
         move |work| {
             let newest = Newest::of(work, &selectors, range)?;
-            Ok(newest.text(escaping))
+            Ok(work.pack(newest.text(escaping).into_bytes()))
         },
     )
     .await

@@ -37,13 +37,13 @@ pub async fn label_names(State(app): State<Arc<App>>, request: Request) -> Resul
         move |work| {
             let mut names = work.source.label_names(work.context, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut names, limit);
-            Ok(answer::success(work.context.warnings(), cut, |out| {
+            Ok(work.pack(answer::success(work.context.warnings(), cut, |out| {
                 json::write_texts(out, names.iter().map(String::as_str))
-            }))
+            })))
         },
     )
     .await
-    .map(answer::json)
+    .map(answer::packed)
 }
 
 /// `/api/v1/label/<name>/values`
@@ -70,13 +70,13 @@ pub async fn label_values(
         move |work| {
             let mut values = work.source.label_values(work.context, &name, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut values, limit);
-            Ok(answer::success(work.context.warnings(), cut, |out| {
+            Ok(work.pack(answer::success(work.context.warnings(), cut, |out| {
                 json::write_texts(out, values.iter().map(String::as_str))
-            }))
+            })))
         },
     )
     .await
-    .map(answer::json)
+    .map(answer::packed)
 }
 
 fn invalid_name(name: &[u8]) -> ApiError {
@@ -115,11 +115,11 @@ pub async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Res
         move |work| {
             let mut series = work.source.series(work.context, &selectors, range, one_more(limit))?;
             let cut = truncate(&mut series, limit);
-            Ok(answer::success(work.context.warnings(), cut, |out| json::write_label_sets(out, &series)))
+            Ok(work.pack(answer::success(work.context.warnings(), cut, |out| json::write_label_sets(out, &series))))
         },
     )
     .await
-    .map(answer::json)
+    .map(answer::packed)
 }
 
 /// `/api/v1/metadata`
@@ -143,17 +143,17 @@ pub async fn metadata(State(app): State<Arc<App>>, request: Request) -> Result<R
             if let Some(metric) = metric {
                 all.retain(|family, _| *family == metric);
             }
-            Ok(answer::success(work.context.warnings(), false, |out| {
+            Ok(work.pack(answer::success(work.context.warnings(), false, |out| {
                 write_list(out, b"{}", all.iter().take(families), |out, (family, entries)| {
                     json::write_text(out, family);
                     out.push(b':');
                     write_list(out, b"[]", entries.iter().take(per_family), write_entry);
                 });
-            }))
+            })))
         },
     )
     .await
-    .map(answer::json)
+    .map(answer::packed)
 }
 
 fn write_list<T>(

@@ -47,14 +47,12 @@ const PREFIX: &str = "/prometheus";
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let role = app.settings.role;
-    // Answers to writes have no body, or a short one; those to remote reads are compressed in their own way.
     routes("", role)
         .merge(routes(PREFIX, role))
-        // Answers are long rows of digits: what higher levels save is little beside the time that they take.
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), compress::large))
+        // What higher levels save is little beside the time that they take.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        .merge(uncompressed_routes("", role))
-        .merge(uncompressed_routes(PREFIX, role))
+        .merge(packing_routes("", role))
+        .merge(packing_routes(PREFIX, role))
         .fallback(async || ApiError::new(ErrorType::NotFound, "there is no such path"))
         .method_not_allowed_fallback(async || {
             ApiError::bad_data("this path does not take this method").with_status(StatusCode::METHOD_NOT_ALLOWED)
@@ -82,18 +80,9 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
     }
     if role.answers_queries() {
         router = router
-            .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
-            .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
             .route(&path("/api/v1/format_query"), get(language::format_query).post(language::format_query))
             .route(&path("/api/v1/parse_query"), get(language::parse_query).post(language::parse_query))
             .route(&path("/api/v1/features"), get(language::features))
-            .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
-            .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
-            .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
-            .route(&path("/api/v1/metadata"), get(meta::metadata))
-            .route(&path("/api/v1/search/metric_names"), get(search::metric_names).post(search::metric_names))
-            .route(&path("/api/v1/search/label_names"), get(search::label_names).post(search::label_names))
-            .route(&path("/api/v1/search/label_values"), get(search::label_values).post(search::label_values))
             .route(&path("/api/v1/query_exemplars"), get(discovery::exemplars).post(discovery::exemplars))
             .route(&path("/api/v1/rules"), get(discovery::rules))
             .route(&path("/api/v1/alerts"), get(discovery::alerts))
@@ -106,17 +95,28 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
             .route(&path("/api/v1/notifications/live"), get(discovery::live_notifications))
             .route(&path("/api/v1/status/active_queries"), get(active::active_queries))
             .route(&path("/api/v1/status/tsdb"), get(tsdb::status))
-            .route(&path("/api/v1/status/tsdb/blocks"), get(tsdb::blocks))
-            .route(&path("/federate"), get(federate::federate));
+            .route(&path("/api/v1/status/tsdb/blocks"), get(tsdb::blocks));
     }
     router
 }
 
-fn uncompressed_routes(prefix: &str, role: Role) -> Router<Arc<App>> {
+/// Routes whose answers are compressed where they are made, if at all.
+fn packing_routes(prefix: &str, role: Role) -> Router<Arc<App>> {
     let path = |path: &str| format!("{prefix}{path}");
     let mut router = Router::new();
     if role.answers_queries() {
-        router = router.route(&path("/api/v1/read"), post(read::remote_read));
+        router = router
+            .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
+            .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
+            .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
+            .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
+            .route(&path("/api/v1/series"), get(meta::series).post(meta::series))
+            .route(&path("/api/v1/metadata"), get(meta::metadata))
+            .route(&path("/api/v1/search/metric_names"), get(search::metric_names).post(search::metric_names))
+            .route(&path("/api/v1/search/label_names"), get(search::label_names).post(search::label_names))
+            .route(&path("/api/v1/search/label_values"), get(search::label_values).post(search::label_values))
+            .route(&path("/federate"), get(federate::federate))
+            .route(&path("/api/v1/read"), post(read::remote_read));
     }
     if role.takes_writes() {
         router = router

@@ -6,30 +6,46 @@ use marigram_query::parse;
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 
+use super::compress::Packer;
 use super::error::ApiError;
 use crate::calendar;
 
-/// The parameters of a request, in order; names may repeat.
+/// The parameters of a request, in order; names may repeat. Also what its answer's body may be.
 #[derive(Debug, Default, Clone)]
-pub struct Params(Vec<(String, String)>);
+pub struct Params {
+    pairs: Vec<(String, String)>,
+    packer: Packer,
+}
 
 impl Params {
     /// Reads the form and the URL's query string.
     pub fn new(form: &[u8], query: Option<&str>) -> Self {
         let form = form_urlencoded::parse(form);
         let url = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        Params(form.chain(url).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        let pairs = form.chain(url).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        Params { pairs, packer: Packer::default() }
+    }
+
+    /// The same of a request whose answer may be packed.
+    #[must_use]
+    pub fn with_packer(self, packer: Packer) -> Self {
+        Params { packer, ..self }
+    }
+
+    /// What the answer's body may be.
+    pub fn packer(&self) -> Packer {
+        self.packer
     }
 
     /// The first value of `name`; an empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let first = self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let first = self.pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         first.filter(|value| !value.is_empty())
     }
 
     /// All values of `name`.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// A time, or `default` where it is absent.

@@ -12,6 +12,7 @@ use marigram_storage::env::Clock;
 use marigram_storage::model::tenant::TenantId;
 
 use super::answer;
+use super::compress::Packed;
 use super::error::ApiError;
 use super::params::{Params, invalid};
 use super::request::{self, read_request};
@@ -88,12 +89,12 @@ async fn evaluate(
             let started = clock.monotonic();
             let output = ask(work, &query, lookback_ms).map_err(query_error)?;
             let stats = stats.map(|wanted| Stats::new(&*clock, started, work, wanted));
-            Ok(render(output, limit, work.context.warnings(), stats))
+            Ok(render(output, limit, work, stats))
         },
     );
     let body = body.await;
     app.telemetry.query_done(body.is_ok());
-    body.map(answer::json)
+    body.map(answer::packed)
 }
 
 /// A query that is wrong is a wrong parameter.
@@ -146,31 +147,40 @@ impl Stats {
     }
 }
 
-/// The answer's body; vectors and matrices keep at most `limit` series (0: all). `missing` is why the answer is short, if it is.
-fn render(mut output: QueryOutput, limit: usize, missing: Vec<String>, stats: Option<Stats>) -> Vec<u8> {
+/// The answer's body; vectors and matrices keep at most `limit` series (0: all).
+fn render(mut output: QueryOutput, limit: usize, work: &Work<'_>, stats: Option<Stats>) -> Packed {
     let cut = limit > 0
         && match &mut output.value {
             Value::Vector(samples) => truncate(samples, limit),
             Value::Matrix(series) => truncate(series, limit),
             Value::Scalar { .. } | Value::String { .. } => false,
         };
-    let mut warnings = missing;
+    // Why the answer is short, if it is.
+    let mut warnings = work.context.warnings();
     warnings.extend(output.annotations.shown_warnings());
     warnings.extend(cut.then(|| TRUNCATED.to_owned()));
     warnings.extend(stats.as_ref().and_then(Stats::warning));
     let infos = output.annotations.shown_infos();
-    let mut body = Vec::new();
-    json::write_success(&mut body, &warnings, &infos, |out| {
-        json::write_value(out, &output.value);
-        if let Some(stats) = &stats {
-            // Into the object that was just written.
-            out.pop();
-            out.extend_from_slice(b",\"stats\":");
-            out.extend_from_slice(stats.json().as_bytes());
-            out.push(b'}');
+    let value = output.value;
+    let count = json::rows(&value);
+    let lengths: Vec<usize> = (0..count).map(|row| json::row_bytes(&value, row)).collect();
+    work.packer.pack_rows(work.engine, lengths.into_iter(), move |out, rows| {
+        let is_last = rows.end == count;
+        if rows.start == 0 {
+            json::begin_success(out);
+            json::begin_value(out, &value);
         }
-    });
-    body
+        json::write_rows(out, &value, rows);
+        if is_last {
+            json::end_value(out, &value);
+            if let Some(stats) = &stats {
+                out.extend_from_slice(b",\"stats\":");
+                out.extend_from_slice(stats.json().as_bytes());
+            }
+            out.push(b'}');
+            json::end_success(out, &warnings, &infos);
+        }
+    })
 }
 
 /// Cuts a list to `limit` entries; says whether there were more.

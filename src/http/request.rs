@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use marigram_storage::model::tenant::TenantId;
 
+use super::compress::Packer;
 use super::error::ApiError;
 use super::params::Params;
 use crate::app::App;
@@ -101,7 +102,7 @@ pub async fn read_request(app: &App, request: axum::extract::Request) -> Result<
     } else {
         Vec::new()
     };
-    Ok((tenant, Params::new(&form, parts.uri.query())))
+    Ok((tenant, Params::new(&form, parts.uri.query()).with_packer(Packer::new(&parts.headers))))
 }
 
 /// Whether a request is to be answered without anything that is kept for others: what the caches in front of Prometheus heed.

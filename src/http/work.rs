@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::active::{Asked, Ticket};
 use super::admission::{Gate, Refused};
+use super::compress::{Packed, Packer};
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, invalid};
 use crate::app::App;
@@ -52,6 +53,8 @@ pub struct ReadOptions {
     pub replica_labels: Vec<String>,
     /// Whether an answer may be short, with a warning that says so.
     pub partial: bool,
+    /// What the answer's body may be.
+    pub packer: Packer,
     /// What is asked, for people who watch the server.
     pub asked: Asked,
 }
@@ -81,7 +84,8 @@ impl ReadOptions {
             None => params.all("match[]").collect::<Vec<_>>().join(" "),
         };
         let asked = Asked { endpoint: "", text };
-        Ok(ReadOptions { tenant, timeout, replica_labels, partial: params.flag("partial_response", false)?, asked })
+        let (partial, packer) = (params.flag("partial_response", false)?, params.packer());
+        Ok(ReadOptions { tenant, timeout, replica_labels, partial, packer, asked })
     }
 
     /// The same for a route.
@@ -107,6 +111,15 @@ pub struct Work<'a> {
     pub context: &'a Context,
     /// How long the request waited for its place.
     pub waited: Duration,
+    /// Packs the answer.
+    pub packer: Packer,
+}
+
+impl Work<'_> {
+    /// Packs an answer's body.
+    pub fn pack(&self, body: Vec<u8>) -> Packed {
+        self.packer.pack(self.engine, body)
+    }
 }
 
 /// A request that has its place.
@@ -116,13 +129,14 @@ struct Placed {
     ticket: Ticket,
     waited: Duration,
     replica_labels: Vec<String>,
+    packer: Packer,
     _place: OwnedSemaphorePermit,
 }
 
 /// Waits for a place; the first part cancels the request when it is dropped.
 async fn enter(app: &Arc<App>, places: Places, options: ReadOptions) -> Result<(CancelOnDrop, Placed), ApiError> {
     app.reader().map_err(ApiError::unavailable)?;
-    let ReadOptions { tenant, timeout, replica_labels, partial, asked } = options;
+    let ReadOptions { tenant, timeout, replica_labels, partial, packer, asked } = options;
     let timeout = timeout.min(app.service().and_then(Service::query_timeout_max).unwrap_or(Duration::MAX));
     let clock = Arc::clone(&app.env.clock);
     let context = Context::new(tenant, clock, Some(timeout), app.settings.query.memory_budget_bytes);
@@ -139,18 +153,19 @@ async fn enter(app: &Arc<App>, places: Places, options: ReadOptions) -> Result<(
     };
     let waited = ticket.placed();
     app.telemetry.query_waited(waited);
-    Ok((guard, Placed { app: Arc::clone(app), context, ticket, waited, replica_labels, _place: place }))
+    Ok((guard, Placed { app: Arc::clone(app), context, ticket, waited, replica_labels, packer, _place: place }))
 }
 
 impl Placed {
     /// Does the work, on a thread that may block.
     fn work<T>(self, work: impl FnOnce(&Work<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
-        let Placed { app, context, ticket, waited, replica_labels, _place } = self;
+        let Placed { app, context, ticket, waited, replica_labels, packer, _place } = self;
         let reader = app.reader().map_err(ApiError::unavailable)?;
         // What is taken of which replica depends on where a range begins.
         let cache = reader.cache.as_ref().filter(|_| replica_labels.is_empty());
         let source = source(reader, replica_labels);
-        let result = work(&Work { source: &*source, engine: &reader.engine, cache, context: &context, waited });
+        let engine = &reader.engine;
+        let result = work(&Work { source: &*source, engine, cache, context: &context, waited, packer });
         ticket.done(result.as_ref().map_or_else(|error| error.error_type.name(), |_| "success"));
         result
     }

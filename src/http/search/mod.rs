@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::write::MetadataEntry;
 use serde::Serialize;
@@ -100,8 +99,13 @@ async fn search(
     let search = SearchParams::new(&params, app.env.clock.now_ms(), app.settings.query.search_limit_max)?;
     let field = field(&params)?;
     let options = ReadOptions::new(&app, tenant, &params)?.of(endpoint);
-    let body = work::run(&app, |app| &app.lookups, options, move |work| answer(work, &field, &search)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson; charset=utf-8")], body).into_response())
+    let body = work::run(
+        &app,
+        |app| &app.lookups,
+        options,
+        move |work| answer(work, &field, &search).map(|body| work.pack(body)),
+    );
+    Ok(body.await?.into_response("application/x-ndjson; charset=utf-8"))
 }
 
 /// The lines of the answer.
