@@ -164,9 +164,13 @@ pub(crate) fn bind(flag: &str, address: &str) -> Result<(TcpListener, SocketAddr
     })
 }
 
+/// Threads that serve sockets are half as many as processors: they only pass on what others make, and each that wakes up wakes another
+/// one to look for work, which costs a request more than it brings.
 fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
     let blocking = settings.write.max_concurrency + SPARE_THREADS;
-    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").max_blocking_threads(blocking).build()
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads((Parallelism::processors() / 2).max(1)).max_blocking_threads(blocking);
+    builder.enable_all().thread_name("http").build()
 }
 
 async fn serve(app: Arc<App>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {

@@ -3,14 +3,16 @@
 //! What looks irregular is so there: label sets are written without HTML escaping, all other texts with it; sample values
 //! take an exponent when they are very small or large, scalars never do.
 
-use std::ops::Range;
+mod result;
 
 use marigram_storage::model::histogram::Histogram;
 use marigram_storage::model::labels::Labels;
 
 use crate::histogram;
-use crate::number::{push_plain_value, push_sample_value};
-use crate::value::{QueryOutput, SampleValue, Series, Value, VectorSample};
+use crate::number::push_sample_value;
+use crate::value::QueryOutput;
+
+pub use result::{begin_value, end_value, row_bytes, rows, write_rows, write_value};
 
 /// Writes the body of an answer to `query` or `query_range`.
 pub fn write_query_response(out: &mut Vec<u8>, output: &QueryOutput) {
@@ -55,121 +57,6 @@ pub fn write_texts<'a>(out: &mut Vec<u8>, texts: impl IntoIterator<Item = &'a st
 /// Writes a list of label sets: an answer to `series`.
 pub fn write_label_sets<'a>(out: &mut Vec<u8>, sets: impl IntoIterator<Item = &'a Labels>) {
     write_list(out, sets, write_labels);
-}
-
-/// Writes `resultType` and `result`.
-pub fn write_value(out: &mut Vec<u8>, value: &Value) {
-    begin_value(out, value);
-    write_rows(out, value, 0..rows(value));
-    end_value(out, value);
-    out.push(b'}');
-}
-
-/// How many rows a result has: the series of a vector or matrix; a scalar or string is one.
-pub fn rows(value: &Value) -> usize {
-    match value {
-        Value::Scalar { .. } | Value::String { .. } => 1,
-        Value::Vector(samples) => samples.len(),
-        Value::Matrix(series) => series.len(),
-    }
-}
-
-/// About how many bytes a row takes.
-pub fn row_bytes(value: &Value, row: usize) -> usize {
-    /// `[1700000000,"0.1234567890123456"],`
-    const SAMPLE_BYTES: usize = 32;
-    const HISTOGRAM_BYTES: usize = 512;
-    match value {
-        Value::Scalar { .. } | Value::String { .. } => SAMPLE_BYTES,
-        Value::Vector(samples) => {
-            samples.get(row).map_or(0, |sample| sample.labels.as_bytes().len() + 2 * SAMPLE_BYTES)
-        }
-        Value::Matrix(series) => series.get(row).map_or(0, |series| {
-            let (floats, histograms) = (series.values.len(), series.histograms.len());
-            series.labels.as_bytes().len() + SAMPLE_BYTES * (1 + floats) + HISTOGRAM_BYTES * histograms
-        }),
-    }
-}
-
-/// Begins the object that holds a result: the rows are to follow, then [`end_value`].
-pub fn begin_value(out: &mut Vec<u8>, value: &Value) {
-    let (kind, is_list) = match value {
-        Value::Scalar { .. } => ("scalar", false),
-        Value::String { .. } => ("string", false),
-        Value::Vector(_) => ("vector", true),
-        Value::Matrix(_) => ("matrix", true),
-    };
-    out.extend_from_slice(br#"{"resultType":""#);
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(br#"","result":"#);
-    out.extend(is_list.then_some(b'['));
-}
-
-/// Ends the result; the object may get further members, and a brace.
-pub fn end_value(out: &mut Vec<u8>, value: &Value) {
-    out.extend(matches!(value, Value::Vector(_) | Value::Matrix(_)).then_some(b']'));
-}
-
-/// Writes some rows of a result. All of them are to be written in their order, by however many calls.
-pub fn write_rows(out: &mut Vec<u8>, value: &Value, rows: Range<usize>) {
-    let mut separator = (rows.start > 0).then_some(b',');
-    let mut separate = |out: &mut Vec<u8>| out.extend(separator.replace(b','));
-    match value {
-        Value::Scalar { time_ms, value } => {
-            write_pair(out, *time_ms, |out| {
-                out.push(b'"');
-                push_plain_value(out, *value);
-                out.push(b'"');
-            });
-        }
-        Value::String { time_ms, value } => write_pair(out, *time_ms, |out| write_text(out, value)),
-        Value::Vector(samples) => {
-            for sample in samples.get(rows).unwrap_or_default() {
-                separate(out);
-                write_vector_row(out, sample);
-            }
-        }
-        Value::Matrix(series) => {
-            for series in series.get(rows).unwrap_or_default() {
-                separate(out);
-                write_matrix_row(out, series);
-            }
-        }
-    }
-}
-
-fn write_vector_row(out: &mut Vec<u8>, sample: &VectorSample) {
-    out.extend_from_slice(br#"{"metric":"#);
-    write_labels(out, &sample.labels);
-    match &sample.value {
-        SampleValue::Float(value) => {
-            out.extend_from_slice(br#","value":"#);
-            write_sample(out, sample.time_ms, *value);
-        }
-        SampleValue::Histogram(histogram) => {
-            out.extend_from_slice(br#","histogram":"#);
-            write_pair(out, sample.time_ms, |out| write_histogram(out, histogram));
-        }
-    }
-    out.push(b'}');
-}
-
-fn write_matrix_row(out: &mut Vec<u8>, series: &Series) {
-    out.extend_from_slice(br#"{"metric":"#);
-    write_labels(out, &series.labels);
-    if !series.values.is_empty() {
-        out.extend_from_slice(br#","values":"#);
-        write_list(out, series.times_ms.iter().zip(&series.values), |out, (&time_ms, &value)| {
-            write_sample(out, time_ms, value);
-        });
-    }
-    if !series.histograms.is_empty() {
-        out.extend_from_slice(br#","histograms":"#);
-        write_list(out, &series.histograms, |out, sample| {
-            write_pair(out, sample.timestamp_ms, |out| write_histogram(out, &sample.histogram));
-        });
-    }
-    out.push(b'}');
 }
 
 /// Writes a histogram: count, sum, and its populated buckets as `[which ends are within, lower, upper, count]`.
@@ -283,10 +170,6 @@ fn write_remarks(out: &mut Vec<u8>, key: &str, remarks: &[String]) {
     }
 }
 
-fn write_sample(out: &mut Vec<u8>, time_ms: i64, value: f64) {
-    write_pair(out, time_ms, |out| write_number(out, value));
-}
-
 /// Writes a number as the text that samples have.
 fn write_number(out: &mut Vec<u8>, value: f64) {
     out.push(b'"');
@@ -303,7 +186,11 @@ fn write_pair(out: &mut Vec<u8>, time_ms: i64, second: impl FnOnce(&mut Vec<u8>)
 }
 
 /// Writes a JSON array.
-pub(crate) fn write_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+pub(crate) fn write_list<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) {
     out.push(b'[');
     for (i, item) in items.into_iter().enumerate() {
         if i > 0 {
@@ -323,6 +210,7 @@ mod tests {
     use super::*;
     use crate::annotations::Remarks;
     use crate::parse::ast::Span;
+    use crate::value::{SampleValue, Series, Value, VectorSample};
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -353,31 +241,6 @@ mod tests {
         for (time_ms, text) in cases {
             assert_eq!(written(|out| write_time(out, *time_ms)), *text);
         }
-    }
-
-    #[test]
-    fn kinds_of_values() {
-        assert_eq!(value(&Value::Scalar { time_ms: 4000, value: 2.0 }), r#"{"resultType":"scalar","result":[4,"2"]}"#);
-        assert_eq!(
-            value(&Value::Scalar { time_ms: 1, value: 1e-7 }),
-            r#"{"resultType":"scalar","result":[0.001,"0.0000001"]}"#
-        );
-        assert_eq!(
-            value(&Value::String { time_ms: 0, value: "a<b".into() }),
-            r#"{"resultType":"string","result":[0,"a\u003cb"]}"#
-        );
-        assert_eq!(value(&Value::Vector(Vec::new())), r#"{"resultType":"vector","result":[]}"#);
-        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a<\"b\"")]);
-        let sample = VectorSample { labels: labels.clone(), time_ms: 1500, value: SampleValue::Float(f64::NAN) };
-        assert_eq!(
-            value(&Value::Vector(vec![sample])),
-            r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a<\"b\""},"value":[1.5,"NaN"]}]}"#
-        );
-        let series = Series { times_ms: vec![0, 1000], values: vec![1.0, 1e21], ..Series::default() };
-        assert_eq!(
-            value(&Value::Matrix(vec![series])),
-            r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[1,"1e+21"]]}]}"#
-        );
     }
 
     #[test]

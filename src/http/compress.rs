@@ -49,13 +49,18 @@ impl Packer {
         Packer { takes_gzip: takes_gzip(headers) }
     }
 
+    /// Packs a body in one piece.
+    pub fn pack_whole(self, body: Vec<u8>) -> Packed {
+        match self.takes_gzip && body.len() >= SHORT_BYTES {
+            true => Packed { body: gzip(&body), is_gzip: true },
+            false => Packed { body, is_gzip: false },
+        }
+    }
+
     /// Packs a body.
     pub fn pack(self, engine: &Engine, body: Vec<u8>) -> Packed {
-        if !self.takes_gzip || body.len() < SHORT_BYTES {
-            return Packed { body, is_gzip: false };
-        }
-        if body.len() <= WHOLE_BYTES {
-            return Packed { body: gzip(&body), is_gzip: true };
+        if !self.takes_gzip || body.len() <= WHOLE_BYTES {
+            return self.pack_whole(body);
         }
         let parts = body.len().div_ceil(PART_BYTES);
         let made = engine.in_parts(parts, move |part| {

@@ -43,14 +43,15 @@ async fn of_query(
 ) -> Result<Response, ApiError> {
     let (_tenant, params) = read_request(&app, request).await?;
     let query = params.get("query").unwrap_or_default().to_owned();
-    let features = app.settings.query.features;
+    let (features, packer) = (app.settings.query.features, params.packer());
     let place = app.lookups.enter(params.timeout(app.settings.query.timeout)?).await.map_err(work::refused)?;
     let job = app.reads.run(move || {
         let _place = place;
-        write(parse_with(&query, features).map_err(|error| invalid("query", &error.to_string()))?)
+        let expr = parse_with(&query, features).map_err(|error| invalid("query", &error.to_string()))?;
+        write(expr).map(|body| packer.pack_whole(body))
     });
     let body = job.await.unwrap_or_else(|_| Err(ApiError::new(ErrorType::Internal, "the request failed unexpectedly")));
-    body.map(answer::json)
+    body.map(answer::packed)
 }
 
 /// `/api/v1/features`: what is on, by category.

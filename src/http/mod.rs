@@ -80,8 +80,6 @@ fn routes(prefix: &str, role: Role) -> Router<Arc<App>> {
     }
     if role.answers_queries() {
         router = router
-            .route(&path("/api/v1/format_query"), get(language::format_query).post(language::format_query))
-            .route(&path("/api/v1/parse_query"), get(language::parse_query).post(language::parse_query))
             .route(&path("/api/v1/features"), get(language::features))
             .route(&path("/api/v1/query_exemplars"), get(discovery::exemplars).post(discovery::exemplars))
             .route(&path("/api/v1/rules"), get(discovery::rules))
@@ -108,6 +106,8 @@ fn packing_routes(prefix: &str, role: Role) -> Router<Arc<App>> {
         router = router
             .route(&path("/api/v1/query"), get(query::instant).post(query::instant))
             .route(&path("/api/v1/query_range"), get(query::range).post(query::range))
+            .route(&path("/api/v1/format_query"), get(language::format_query).post(language::format_query))
+            .route(&path("/api/v1/parse_query"), get(language::parse_query).post(language::parse_query))
             .route(&path("/api/v1/labels"), get(meta::label_names).post(meta::label_names))
             .route(&path("/api/v1/label/{name}/values"), get(meta::label_values))
             .route(&path("/api/v1/series"), get(meta::series).post(meta::series))

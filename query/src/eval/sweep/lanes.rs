@@ -3,6 +3,8 @@
 //! A sum that is compensated waits for its own last addition most of the time. Windows that lie one after another at the same distance are
 //! therefore added up side by side: first the first samples of all, then the second ones, and so on.
 
+use multiversion::multiversion;
+
 use crate::eval::kahan::exact_sum;
 
 /// How many windows are added up at once.
@@ -107,8 +109,8 @@ impl Lanes {
 }
 
 /// Adds to each sum another value. A function of its own, so that the compiler knows that the slices do not overlap, and adds up
-/// several at a time.
-#[inline(never)]
+/// several at a time: as many as the processor can.
+#[multiversion(targets("x86_64+avx2"))]
 fn add_weighted(weight: f64, values: &[f64], sums: &mut [f64; LANES], lost: &mut [f64; LANES]) {
     for ((sum, lost), value) in sums.iter_mut().zip(lost).zip(values) {
         let (next, rest) = exact_sum(*sum, weight * value);
