@@ -161,10 +161,10 @@ fn check_remarks(kind: &str, expected: &Remarks, got: &[String]) -> Check {
     if expected.none && !got.is_empty() {
         return Err(format!("unexpected {kind}: {got:?}"));
     }
-    if let Some(unmet) = expected.patterns.iter().find(|p| !got.iter().any(|text| p.matches(text))) {
+    if let Some(unmet) = expected.patterns.iter().find(|p| !got.iter().any(|text| p.matches_remark(text))) {
         return Err(format!("no {kind} matches {unmet:?}: {got:?}"));
     }
-    let explained = |text: &String| expected.patterns.iter().any(|pattern: &Pattern| pattern.matches(text));
+    let explained = |text: &String| expected.patterns.iter().any(|pattern: &Pattern| pattern.matches_remark(text));
     match got.iter().find(|text| !explained(text)) {
         Some(extra) if !expected.patterns.is_empty() => Err(format!("unexpected {kind}: {extra:?}")),
         _ => Ok(()),

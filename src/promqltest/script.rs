@@ -103,6 +103,14 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
+    /// Whether it matches a remark. Scripts as they stand in Prometheus' repository write exact texts without the position; one that is
+    /// written must be right.
+    pub(super) fn matches_remark(&self, text: &str) -> bool {
+        self.matches(text)
+            || matches!(self, Pattern::Exact(_))
+                && without_position(text).is_some_and(|bare| self.matches(bare) || self.matches(without_figures(bare)))
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         match self {
             Pattern::Any => true,
@@ -110,6 +118,19 @@ impl Pattern {
             Pattern::Search(regex) => regex.is_match(text),
         }
     }
+}
+
+/// A remark's text without ` (line:col)` at its end.
+fn without_position(text: &str) -> Option<&str> {
+    let (bare, position) = text.strip_suffix(')')?.rsplit_once(" (")?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    position.split_once(':').filter(|(line, column)| is_number(line) && is_number(column))?;
+    Some(bare)
+}
+
+/// The same without what one remark says only beside a position.
+fn without_figures(bare: &str) -> &str {
+    bare.split_once(", from buckets ").map_or(bare, |(text, _)| text)
 }
 
 /// Reads a script.

@@ -94,6 +94,16 @@ fn every_corrupted_expectation_is_noticed() {
             ],
         ),
         (
+            "eval instant at 1m rate(g[2m])\n expect info msg: PromQL info: metric might not be a counter, name does not end in \
+             _total/_sum/_count/_bucket: \"g\" (1:6)\n {} 0.016666666666666666\n",
+            &[("(1:6)", "(1:7)"), ("(1:6)", "(1)"), (" (1:6)", "."), ("info msg", "warn msg")],
+        ),
+        (
+            "eval instant at 1m rate(g[2m])\n expect info msg: PromQL info: metric might not be a counter, name does not end in \
+             _total/_sum/_count/_bucket: \"g\"\n {} 0.016666666666666666\n",
+            &[("might", "must"), ("PromQL info: ", "")],
+        ),
+        (
             "eval instant at 1m rate(h_total[2m])\n expect no_info\n expect no_warn\n {} 0.016666666666666666\n",
             &[("no_info", "info"), ("no_warn", "warn")],
         ),
