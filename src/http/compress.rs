@@ -15,8 +15,8 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use libdeflater::{CompressionLvl, Compressor};
 use marigram_query::Engine;
 
-/// Shorter bodies stay as they are: they fit into a packet.
-const SHORT_BYTES: usize = 256;
+/// Shorter bodies stay as they are: they would hardly become shorter.
+const SHORT_BYTES: usize = 32;
 /// Longer bodies are cut into parts.
 const WHOLE_BYTES: usize = 64 << 10;
 /// About how long a part is. Its beginning knows nothing of the part before it.

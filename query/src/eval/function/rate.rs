@@ -161,7 +161,7 @@ impl Extent {
     pub(crate) fn surely_reached(&self, first: f64, change: f64) -> bool {
         /// More than rounding makes of it.
         const CLEARLY: f64 = 1.0 + 1e-9;
-        change > 1e-250 && first * self.sampled > change * self.to_start * CLEARLY
+        (change > 1e-250) & (first * self.sampled > change * self.to_start * CLEARLY)
     }
 
     /// The factor that stretches a change between the samples to the whole range.

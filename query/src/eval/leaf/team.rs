@@ -79,16 +79,24 @@ struct State<E: Evaluate> {
     desks: Vec<Desk<E>>,
     /// Until the query has ended.
     sink: Option<Arc<dyn Sink>>,
-    /// Somebody puts series into the sink, or the query's thread works on some that came back from it.
-    at_sink: bool,
-    /// The latter.
-    has_back: bool,
+    at_sink: AtSink,
     /// What was remarked of series that are in the sink.
     remarks: Remarks,
     /// Of the sink, for the query's thread to go on with.
     panic: Option<Box<dyn Any + Send>>,
     /// Series that are in the sink, for the query's thread to free.
     spent: Vec<Turn>,
+}
+
+/// Who may put series into the sink.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtSink {
+    /// Whoever has the next ones.
+    Nobody,
+    /// A thread does it.
+    Thread,
+    /// The query's thread works on some that came back from it.
+    Query,
 }
 
 enum Slot {
@@ -141,8 +149,7 @@ impl<'q, E: Evaluate> Team<'q, E> {
                 active: 0,
                 desks: Vec::new(),
                 sink,
-                at_sink: false,
-                has_back: false,
+                at_sink: AtSink::Nobody,
                 remarks: Remarks::default(),
                 panic: None,
                 spent: Vec::new(),
@@ -177,13 +184,13 @@ impl<'q, E: Evaluate> Team<'q, E> {
     /// Comes closer to the next series.
     pub(super) fn step(&self, eval: &EvalContext) -> Step {
         let mut state = self.shared.state.lock();
-        if std::mem::take(&mut state.has_back) {
-            state.at_sink = false;
+        if state.at_sink == AtSink::Query {
+            state.at_sink = AtSink::Nobody;
             state = self.shared.put(state);
         }
         let spent = std::mem::take(&mut state.spent);
         if !spent.is_empty() {
-            parking_lot::MutexGuard::unlocked(&mut state, || drop(spent));
+            MutexGuard::unlocked(&mut state, || drop(spent));
         }
         loop {
             if let Some(panic) = state.panic.take() {
@@ -191,7 +198,7 @@ impl<'q, E: Evaluate> Team<'q, E> {
                 resume_unwind(panic);
             }
             let ahead = match state.slots.front() {
-                _ if state.at_sink => true,
+                _ if state.at_sink == AtSink::Thread => true,
                 None => {
                     eval.remarks.borrow_mut().absorb(std::mem::take(&mut state.remarks));
                     return Step::Idle;
@@ -206,7 +213,10 @@ impl<'q, E: Evaluate> Team<'q, E> {
             match self.shared.begin(&mut state) {
                 Some(begun) => {
                     drop(state);
-                    drop(self.shared.finish(begun));
+                    let mut state = self.shared.finish(begun);
+                    let called = self.helpers_to_call(&mut state);
+                    drop(state);
+                    self.call(called);
                     return Step::Helped;
                 }
                 None => self.shared.changed.wait(&mut state),
@@ -221,7 +231,7 @@ impl<'q, E: Evaluate> Team<'q, E> {
             }
             Some(Slot::Done(turn)) => turn,
             Some(Slot::Back(turn)) => {
-                (state.at_sink, state.has_back) = (true, true);
+                state.at_sink = AtSink::Query;
                 turn
             }
             Some(Slot::Begun) | None => return Step::Idle,
@@ -320,19 +330,19 @@ impl<E: Evaluate> Shared<E> {
     fn put<'s>(&'s self, mut state: MutexGuard<'s, State<E>>) -> MutexGuard<'s, State<E>> {
         let Some(sink) = state.sink.clone() else { return state };
         let counted = Counted { limit: &self.limit, tally: &self.tally, steps: self.work.steps() };
-        while !state.at_sink
+        while state.at_sink == AtSink::Nobody
             && state.panic.is_none()
             && let Some(Slot::Done(_)) = state.slots.front()
             && let Some(Slot::Done(mut turn)) = state.slots.pop_front()
         {
             state.first += 1;
-            state.at_sink = true;
+            state.at_sink = AtSink::Thread;
             let mut remarks = std::mem::take(&mut state.remarks);
             drop(state);
             let all = catch_unwind(AssertUnwindSafe(|| turn.put_into(&*sink, &counted, &mut remarks)));
             state = self.state.lock();
             state.remarks = remarks;
-            state.at_sink = false;
+            state.at_sink = AtSink::Nobody;
             match all {
                 Ok(true) => state.spent.push(turn),
                 Ok(false) => {
@@ -363,7 +373,7 @@ impl<E: Evaluate> Task for Shared<E> {
         }
         let wakes = state.active == 0
             || state.panic.is_some()
-            || !state.at_sink && !matches!(state.slots.front(), Some(Slot::Begun));
+            || state.at_sink != AtSink::Thread && !matches!(state.slots.front(), Some(Slot::Begun));
         drop(state);
         if wakes {
             self.changed.notify_one();

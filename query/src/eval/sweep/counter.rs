@@ -1,5 +1,6 @@
 //! Sweeps of the rate family: resets (and changes) are found once per series.
 
+use super::cuts::Alike;
 use super::places::Places;
 use super::{Carried, Windows};
 use crate::error::QueryError;
@@ -53,9 +54,24 @@ fn extrapolated(
     let Windows { times, values, slide, .. } = *windows;
     carried.places.find(if counter { values } else { &[] }, |before, after| after < before);
     // Where samples come regularly, windows are alike but for their values.
+    let alike = if carried.places.is_empty() { windows.cuts.alike(times, slide) } else { Alike::default() };
+    if let Some(&[first_ms, .., last_ms]) = times.get(alike.from..alike.from + alike.samples) {
+        let end_ms = slide.end_ms(alike.steps.start);
+        let extent = Extent::new((first_ms, last_ms), alike.samples, (end_ms - slide.range_ms, end_ms));
+        let firsts = values.get(alike.from..).unwrap_or_default();
+        let lasts = firsts.get(alike.samples - 1..).unwrap_or_default();
+        let ends = lasts.iter().zip(firsts);
+        let out = out.get_mut(alike.steps.clone()).unwrap_or_default();
+        match alike.stride {
+            1 => extrapolated_alike(&extent, ends, out, counter, &scale),
+            stride => extrapolated_alike(&extent, ends.step_by(stride), out, counter, &scale),
+        }
+    }
     let mut shape = None;
     let (mut extent, mut scaled) = (Extent::default(), 0.0);
-    for ((step, out), (from, to)) in out.iter_mut().enumerate().zip(windows.cuts.iter()) {
+    let others = (0..alike.steps.start).chain(alike.steps.end..out.len());
+    for step in others {
+        let (Some(out), Some((from, to))) = (out.get_mut(step), windows.cuts.at(step)) else { continue };
         let samples = to - from;
         if samples < 2 {
             continue;
@@ -85,4 +101,34 @@ fn extrapolated(
         *out = change * factor;
     }
     Ok(())
+}
+
+/// The same of windows without resets that have the same extent, by the last and the first value of each.
+#[inline(always)]
+fn extrapolated_alike<'v>(
+    extent: &Extent,
+    ends: impl Iterator<Item = (&'v f64, &'v f64)> + Clone,
+    out: &mut [f64],
+    counter: bool,
+    scale: impl Fn(f64) -> f64,
+) {
+    let scaled = scale(extent.factor(None));
+    // What is stretched back to before the first sample may be more than that was.
+    let may_be_more =
+        |change: f64, first: f64| counter & (change > 0.0) & (first >= 0.0) & !extent.surely_reached(first, change);
+    // A loop without branches; another one for those that need them, if there are any.
+    let mut any = false;
+    for (out, (last, first)) in out.iter_mut().zip(ends.clone()) {
+        let change = last - first;
+        any |= may_be_more(change, *first);
+        *out = change * scaled;
+    }
+    if any {
+        for (out, (last, first)) in out.iter_mut().zip(ends) {
+            let change = last - first;
+            if may_be_more(change, *first) {
+                *out = change * scale(extent.factor(Some(first / change)));
+            }
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Where windows begin and end among the samples of a series.
 
+use std::ops::Range;
+
 use crate::eval::Grid;
 use crate::plan::Moment;
 
@@ -52,6 +54,18 @@ pub(crate) struct Cuts {
     places: Vec<u32>,
     shift: usize,
     steps: usize,
+}
+
+/// Windows of neighbouring steps that have as many samples each, at the same times relative to their ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Alike {
+    pub(super) steps: Range<usize>,
+    /// The first sample of the first window.
+    pub(super) from: usize,
+    /// Of each window; at least two, where there are windows.
+    pub(super) samples: usize,
+    /// How many samples further the next window begins; at least one, where there are windows.
+    pub(super) stride: usize,
 }
 
 /// How windows cover a series.
@@ -132,6 +146,42 @@ impl Cuts {
         self.starts().iter().zip(self.ends()).map(|(from, to)| (*from as usize, *to as usize))
     }
 
+    /// The samples of the window of a step.
+    #[inline]
+    pub(super) fn at(&self, step: usize) -> Option<(usize, usize)> {
+        Some((*self.starts().get(step)? as usize, *self.ends().get(step)? as usize))
+    }
+
+    /// Windows that are alike, where the samples that most of them lie in come regularly.
+    pub(super) fn alike(&self, times: &[i64], slide: Slide) -> Alike {
+        /// Fewer are not worth looking for.
+        const FEW: usize = 8;
+        let (starts, ends) = (self.starts(), self.ends());
+        // Those at the beginning may be cut off by the beginning of the series.
+        let begin = starts.iter().take_while(|from| **from == 0).count();
+        let (Some((from, to)), Some((next, _))) = (self.at(begin), self.at(begin + 1)) else { return Alike::default() };
+        let (samples, stride) = (to - from, next - from);
+        if samples < 2 || stride == 0 {
+            return Alike::default();
+        }
+        let go_on = |cuts: &[u32], first: usize| {
+            let expected = (first as u64..).step_by(stride);
+            cuts.iter().skip(begin).zip(expected).take_while(|(cut, expected)| u64::from(**cut) == *expected).count()
+        };
+        let count = go_on(starts, from).min(go_on(ends, to));
+        let last = from + count.saturating_sub(1) * stride + samples;
+        let Some(times @ [first_ms, second_ms, ..]) = times.get(from..last).filter(|_| count >= FEW) else {
+            return Alike::default();
+        };
+        let distance_ms = second_ms - first_ms;
+        let pairs = times.iter().zip(times.iter().skip(1));
+        let regular = pairs.fold(true, |all, (before, after)| all & (after - before == distance_ms));
+        match regular && distance_ms * stride as i64 == slide.step_ms {
+            true => Alike { steps: begin..begin + count, from, samples, stride },
+            false => Alike::default(),
+        }
+    }
+
     /// How the windows cover the samples.
     pub(super) fn coverage(&self, slide: Slide) -> Coverage {
         let samples = || self.starts().iter().zip(self.ends()).map(|(from, to)| to - from);
@@ -188,5 +238,28 @@ mod tests {
         assert!(Slide::new(grid(i64::MIN + 10, 2), Moment::default(), 50).is_none());
         assert!(Slide::new(grid(0, usize::MAX), Moment::default(), 5).is_none());
         assert!(Slide::new(grid(0, 1), Moment { at_ms: None, offset_ms: i64::MIN }, 5).is_none());
+    }
+
+    #[test]
+    fn windows_over_regular_samples_are_alike() {
+        let alike = |times: &[i64], step_ms: i64, range_ms: i64| {
+            let mut cuts = Cuts::default();
+            let slide = Slide::new(Grid { start_ms: 100, step_ms, steps: 30 }, Moment::default(), range_ms).unwrap();
+            cuts.find(times, slide);
+            cuts.alike(times, slide)
+        };
+        let times: Vec<i64> = (0..50).map(|i| 105 + 10 * i).collect();
+        // Until 130 a window begins before the first sample, at 135 with it.
+        assert_eq!(alike(&times, 10, 30), Alike { steps: 4..30, from: 1, samples: 3, stride: 1 });
+        assert_eq!(alike(&times, 20, 30), Alike { steps: 2..26, from: 1, samples: 3, stride: 2 });
+        assert_eq!(alike(&times[..20], 10, 30), Alike { steps: 4..21, from: 1, samples: 3, stride: 1 });
+        // Samples that are elsewhere in each window, too few windows, one sample that is late, or lacks.
+        assert_eq!(alike(&times, 15, 30), Alike::default());
+        assert_eq!(alike(&times[..8], 10, 30), Alike::default());
+        let mut late = times.clone();
+        late[20] += 1;
+        assert_eq!(alike(&late, 10, 30), Alike::default());
+        late.remove(20);
+        assert_eq!(alike(&late, 10, 30).steps, 4..21);
     }
 }

@@ -21,6 +21,11 @@ impl Places {
         }
     }
 
+    /// Whether there is no such pair.
+    pub(super) fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
     /// The pairs within a window, by their later samples. Windows come in the order of the steps.
     #[inline]
     pub(super) fn within(&mut self, from: usize, to: usize) -> &[u32] {
