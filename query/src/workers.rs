@@ -122,7 +122,8 @@ impl Pool {
             };
             drop(state);
             let more = {
-                let _turn = self.turns.as_ref().map(Turns::take);
+                // The query's own thread may wait for the portion.
+                let _turn = self.turns.as_ref().map(Turns::take_undivided);
                 task.help()
             };
             state = self.state.lock();

@@ -60,7 +60,8 @@ pub struct Turn {
 
 struct Taken {
     turns: Arc<Turns>,
-    since: Duration,
+    /// None: it is not offered to others.
+    since: Option<Duration>,
 }
 
 thread_local! {
@@ -92,10 +93,20 @@ impl Turns {
 
     /// Waits for a turn: those who came before have theirs first. A thread that has one keeps it.
     pub fn take(self: &Arc<Self>) -> Turn {
+        self.take_from(|| Some(self.clock.monotonic()))
+    }
+
+    /// The same for a short piece of work that a thread with a turn may come to wait for: it is not offered to others before it is given
+    /// back. Else both could wait, one for the work and the other for its turn.
+    pub fn take_undivided(self: &Arc<Self>) -> Turn {
+        self.take_from(|| None)
+    }
+
+    fn take_from(self: &Arc<Self>, since: impl FnOnce() -> Option<Duration>) -> Turn {
         let is_own = TAKEN.with_borrow(Option::is_none);
         if is_own {
             self.wait();
-            TAKEN.set(Some(Taken { turns: Arc::clone(self), since: self.clock.monotonic() }));
+            TAKEN.set(Some(Taken { turns: Arc::clone(self), since: since() }));
         }
         Turn { is_own, _here: PhantomData }
     }
@@ -156,7 +167,7 @@ impl Drop for Turn {
 /// Lets others have their turn if this thread's has lasted long enough and somebody waits. Not to be called with a lock held.
 pub fn let_others() {
     TAKEN.with_borrow_mut(|taken| {
-        let Some(Taken { turns, since }) = taken else { return };
+        let Some(Taken { turns, since: Some(since) }) = taken else { return };
         let now = turns.clock.monotonic();
         if now.saturating_sub(*since) < LENGTH {
             return;
@@ -178,7 +189,7 @@ pub fn without<T>(work: impl FnOnce() -> T) -> T {
         fn drop(&mut self) {
             if let Some(mut taken) = self.0.take() {
                 taken.turns.wait();
-                taken.since = taken.turns.clock.monotonic();
+                taken.since = taken.since.map(|_| taken.turns.clock.monotonic());
                 TAKEN.set(Some(taken));
             }
         }
@@ -251,6 +262,33 @@ mod tests {
         alone.note_write();
         drop(alone.take());
         assert_eq!((turns.state.lock().taken, alone.state.lock().taken), (0, 0));
+    }
+
+    /// A query that has a turn waits for a thread that helps it; while writes come in, no second turn is given.
+    #[test]
+    fn who_is_waited_for_keeps_its_turn() {
+        let (turns, clock) = turns(2);
+        let query = turns.take();
+        std::thread::scope(|scope| {
+            let (begin, begun) = mpsc::channel();
+            let (tell, told) = mpsc::channel();
+            let helper = scope.spawn({
+                let turns = &turns;
+                move || {
+                    let _turn = turns.take_undivided();
+                    tell.send(()).unwrap();
+                    begun.recv().unwrap();
+                    let_others();
+                }
+            });
+            told.recv().unwrap();
+            clock.set(LENGTH.as_millis() as i64);
+            turns.note_write();
+            begin.send(()).unwrap();
+            helper.join().unwrap();
+        });
+        drop(query);
+        assert_eq!(turns.state.lock().taken, 0);
     }
 
     #[test]
