@@ -122,9 +122,11 @@ impl Packed {
     /// The answer that it is the body of.
     pub fn into_response(self, content_type: impl AsRef<str>) -> Response {
         let mut response = ([(header::CONTENT_TYPE, content_type.as_ref())], self.body).into_response();
+        let headers = response.headers_mut();
+        // Caches on the way must tell both kinds apart.
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         if self.is_gzip {
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
     }
