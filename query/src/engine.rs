@@ -201,9 +201,9 @@ impl Engine {
         Ok((series, exec.eval.remarks.into_inner()))
     }
 
-    /// How many threads beside its own work on a query at most.
-    pub(crate) fn helpers_max(&self) -> usize {
-        if self.workers.is_some() { self.options.parallelism.workers - 1 } else { 0 }
+    /// How many threads work on a query at most, its own included.
+    pub fn threads_max(&self) -> usize {
+        if self.workers.is_some() { self.options.parallelism.workers } else { 1 }
     }
 
     /// Asks a thread of the pool to help, if there is a pool.

@@ -30,7 +30,7 @@ impl Engine {
         parts: usize,
         make: impl Fn(usize) -> T + Send + Sync + 'static,
     ) -> Vec<T> {
-        let helpers = self.helpers_max().min(parts.saturating_sub(1));
+        let helpers = self.threads_max().min(parts).saturating_sub(1);
         if helpers == 0 {
             return (0..parts).map(make).collect();
         }

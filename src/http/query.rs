@@ -164,7 +164,7 @@ fn render(mut output: QueryOutput, limit: usize, work: &Work<'_>, stats: Option<
     let value = output.value;
     let count = json::rows(&value);
     let lengths: Vec<usize> = (0..count).map(|row| json::row_bytes(&value, row)).collect();
-    work.packer.pack_rows(work.engine, lengths.into_iter(), move |out, rows| {
+    work.packer.pack_rows(work.engine, &lengths, move |out, rows| {
         let is_last = rows.end == count;
         if rows.start == 0 {
             json::begin_success(out);

@@ -1,6 +1,7 @@
 //! Sweeps of sums and means.
 
 use super::lanes::{Lanes, Run};
+use super::prefix::{Prefix, magnitude};
 use super::{Carried, Windows};
 use crate::error::QueryError;
 use crate::eval::function::{Window, over_time};
@@ -29,10 +30,18 @@ fn summed(
     finish: impl Fn((f64, f64), usize) -> f64,
     kernel: impl Fn(&Window<'_>) -> Option<f64>,
 ) -> Result<(), QueryError> {
-    if !windows.overlap() || !carried.prefix.build(windows.values) {
+    if !windows.overlap() {
         return windows.each(carried, out, kernel);
     }
-    if !carried.prefix.is_exact() && windows.coverage.looked_at <= MANY * windows.coverage.read {
+    let many = windows.coverage.looked_at > MANY * windows.coverage.read;
+    // Most series tell at once, and need no prefix then.
+    if !many && Prefix::loses(windows.values) && magnitude(windows.values).is_some() {
+        return side_by_side(windows, carried, out, finish);
+    }
+    if !carried.prefix.build(windows.values) {
+        return windows.each(carried, out, kernel);
+    }
+    if !many && !carried.prefix.is_exact() {
         return side_by_side(windows, carried, out, finish);
     }
     for ((step, out), (from, to)) in out.iter_mut().enumerate().zip(windows.cuts.iter()) {

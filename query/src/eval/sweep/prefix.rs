@@ -15,13 +15,20 @@ const LARGEST: f64 = 1e280;
 /// 2^-106, what rounding can take from a number of two parts.
 const LOST: f64 = f64::EPSILON * f64::EPSILON / 4.0;
 
+/// The sum of all absolute values, in any order; `None` if there is a number that is not finite, or as large.
+pub(super) fn magnitude(values: &[f64]) -> Option<f64> {
+    let mut lanes = [0.0; 8];
+    for values in values.chunks(lanes.len()) {
+        lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane += value.abs());
+    }
+    let magnitude = lanes.iter().sum::<f64>();
+    (magnitude <= LARGEST).then_some(magnitude)
+}
+
 impl Prefix {
     /// Adds up a series. Whether that was possible: a number that is not finite, or as large, spoils all sums behind it.
     pub(super) fn build(&mut self, values: &[f64]) -> bool {
-        let magnitude = values.iter().map(|value| value.abs()).sum::<f64>();
-        if magnitude.is_nan() || magnitude > LARGEST {
-            return false;
-        }
+        let Some(magnitude) = magnitude(values) else { return false };
         self.sums.clear();
         self.sums.push((0.0, 0.0));
         let (mut sum, mut lost, mut any_lost) = (0.0, 0.0, false);
@@ -35,6 +42,16 @@ impl Prefix {
         let n = values.len() as f64 + 2.0;
         self.uncertainty = if any_lost { (2.0 * n * n * LOST * magnitude).max(f64::MIN_POSITIVE) } else { 0.0 };
         true
+    }
+
+    /// Whether the series surely adds up with a loss; a series that it does not say that of may do so, too.
+    pub(super) fn loses(values: &[f64]) -> bool {
+        let few = values.iter().take(16);
+        few.fold((0.0, false), |(sum, any), value| {
+            let (next, rest) = exact_sum(sum, *value);
+            (next, any | (rest != 0.0))
+        })
+        .1
     }
 
     /// Whether nothing was lost: so it is with whole numbers.
