@@ -14,7 +14,7 @@ use std::ops::Range;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use flate2::{Compress, Compression, FlushCompress};
-use libdeflater::{CompressionLvl, Compressor};
+use libdeflater::{CompressionError, CompressionLvl, Compressor};
 use marigram_query::Engine;
 
 /// Shorter bodies stay as they are: they would hardly become shorter.
@@ -166,11 +166,20 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// A body in one piece.
 fn gzip(body: &[u8]) -> Vec<u8> {
+    in_one_piece(body, Compressor::gzip_compress_bound, Compressor::gzip_compress)
+}
+
+/// What one of the compressor's formats makes of bytes; `bound` is how long that may be.
+fn in_one_piece(
+    bytes: &[u8],
+    bound: impl Fn(&mut Compressor, usize) -> usize,
+    compress: impl Fn(&mut Compressor, &[u8], &mut [u8]) -> Result<usize, CompressionError>,
+) -> Vec<u8> {
     COMPRESSOR.with_borrow_mut(|compressor| {
-        let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
+        let mut out = vec![0; bound(compressor, bytes.len())];
         // There is room for whatever it becomes.
-        let bytes = compressor.gzip_compress(body, &mut out).unwrap_or_default();
-        out.truncate(bytes);
+        let written = compress(compressor, bytes, &mut out).unwrap_or_default();
+        out.truncate(written);
         out
     })
 }
@@ -209,12 +218,7 @@ fn join(parts: Vec<Part>) -> Vec<u8> {
 
 /// The part that ends the stream.
 fn deflate_last(bytes: &[u8]) -> Vec<u8> {
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        let mut out = vec![0; compressor.deflate_compress_bound(bytes.len())];
-        let written = compressor.deflate_compress(bytes, &mut out).unwrap_or_default();
-        out.truncate(written);
-        out
-    })
+    in_one_piece(bytes, Compressor::deflate_compress_bound, Compressor::deflate_compress)
 }
 
 /// A part behind which others come.
