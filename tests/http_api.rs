@@ -199,6 +199,36 @@ fn a_query_says_what_it_cost() {
 }
 
 #[test]
+fn a_query_says_what_each_step_looked_at() {
+    let server = server(&["--enable-feature", "promql-per-step-stats"]);
+    let samples = |path: &str, form: &[(&str, &str)]| {
+        let json = server.get_form(None, path, form).json();
+        assert_eq!(json["status"], "success", "{json}");
+        json["data"]["stats"]["samples"].clone()
+    };
+    let of_step =
+        |samples: &Value| (samples["totalQueryableSamplesPerStep"].clone(), samples["samplesReadPerStep"].clone());
+    let range = [("query", "sum(rate(load[5m]))"), ("start", "1700003480.5"), ("end", "1700003600.5"), ("step", "60")];
+    let all = [&range[..], &[("stats", "all")]].concat();
+    let windows = json!([[1700003480.5, 20], [1700003540.5, 20], [1700003600.5, 20]]);
+    let read = json!([[1700003480.5, 20], [1700003540.5, 4], [1700003600.5, 4]]);
+    let found = samples("/api/v1/query_range", &all);
+    assert_eq!(of_step(&found), (windows, read));
+    assert_eq!((&found["totalQueryableSamples"], &found["samplesRead"]), (&json!(60), &json!(28)));
+    let instant = [("query", "up"), ("time", "1700003600"), ("stats", "all")];
+    let one = json!([[1700003600, 2]]);
+    assert_eq!(of_step(&samples("/api/v1/query", &instant)), (one.clone(), one));
+    for plain in [("stats", "true"), ("stats", "1")] {
+        let found = samples("/api/v1/query_range", &[&range[..], &[plain]].concat());
+        assert_eq!(of_step(&found), (Value::Null, Value::Null));
+    }
+    assert_eq!(server.get(None, "/api/v1/features").data()["promql"]["per_step_stats"], true);
+    // Without the feature `all` says no more than `true`.
+    let found = self::server(&[]).get_form(None, "/api/v1/query_range", &all).data();
+    assert_eq!(of_step(&found["stats"]["samples"]), (Value::Null, Value::Null));
+}
+
+#[test]
 fn the_server_says_how_it_was_started_and_what_it_holds() {
     let server = server(&["--retention", "30d", "--query-timeout", "90s", "--enable-admin-api"]);
     let flags = server.get(None, "/api/v1/status/flags").data();

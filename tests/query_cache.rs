@@ -78,6 +78,25 @@ fn a_late_write_is_seen_by_whoever_asks_after_it_was_acknowledged() {
 }
 
 #[test]
+fn figures_of_steps_are_those_of_what_is_read() {
+    let server = server(&["--enable-feature", "promql-per-step-stats"]);
+    let path = path("y", START_MS - HOUR_MS / 2, START_MS - HOUR_MS / 4, 60_000);
+    let samples = |stats: &str| {
+        let answer = ask(&server, &format!("{path}&stats={stats}")).data();
+        answer["stats"]["samples"]["totalQueryableSamplesPerStep"].as_array().cloned()
+    };
+    for _ in 0..2 {
+        let steps = samples("all").unwrap();
+        assert!(steps.len() == 16 && steps.iter().all(|step| step[1] == 3), "{steps:?}");
+    }
+    assert_eq!(figures(&server), ([0; 4], 0));
+    assert_eq!((samples("true"), samples("1")), (None, None));
+    assert_eq!(figures(&server).0, [1, 0, 1, 0]);
+    assert_eq!(samples("all").unwrap().len(), 16);
+    assert_eq!(figures(&server).0, [1, 0, 1, 0]);
+}
+
+#[test]
 fn a_request_can_do_without() {
     let server = server(&[]);
     let path = path("y", START_MS - HOUR_MS / 2, START_MS - HOUR_MS / 4, 60_000);

@@ -9,12 +9,12 @@ use marigram_storage::turns::Turns;
 use crate::annotations::Remarks;
 use crate::deep;
 use crate::error::QueryError;
-use crate::eval::{self, EvalContext, EvalOptions, Exec, Grid, Kept, SampleLimit, SharedSelects};
+use crate::eval::{self, Counts, EvalContext, EvalOptions, Exec, Grid, Kept, SampleLimit, Scopes, SharedSelects};
 use crate::histogram::size_in_samples;
 use crate::parse::{self, Features, ast::Expr};
 use crate::plan::{self, BuildOptions, Node, VectorNode};
 use crate::source::Source;
-use crate::value::{QueryOutput, Series, Value, VectorSample};
+use crate::value::{QueryOutput, Series, StepSamples, Value, VectorSample};
 use crate::workers::{Parallel, Parallelism, Task, Workers};
 use hashbrown::{HashMap, HashSet};
 use marigram_storage::model::labels::Labels;
@@ -52,6 +52,15 @@ impl Default for EngineOptions {
 pub struct Engine {
     options: EngineOptions,
     workers: Option<Arc<Workers>>,
+    counts_steps: bool,
+}
+
+/// What a range query makes.
+pub(crate) struct Evaluated {
+    /// By labels.
+    pub(crate) series: Vec<Series>,
+    pub(crate) remarks: Remarks,
+    pub(crate) samples_by_step: Option<Vec<StepSamples>>,
 }
 
 impl Engine {
@@ -64,7 +73,7 @@ impl Engine {
     pub fn in_turns(options: EngineOptions, turns: Option<Arc<Turns>>) -> Self {
         let Parallelism { workers, .. } = options.parallelism;
         let workers = (workers > 1).then(|| Arc::new(Workers::new(options.parallelism.pool_threads(), turns)));
-        Engine { options, workers }
+        Engine { options, workers, counts_steps: false }
     }
 
     /// How many threads that help have been started.
@@ -77,7 +86,18 @@ impl Engine {
     #[must_use]
     pub fn with_lookback(&self, lookback_ms: i64) -> Self {
         let lookback_ms = if lookback_ms > 0 { lookback_ms } else { self.options.lookback_ms };
-        Engine { options: EngineOptions { lookback_ms, ..self.options }, workers: self.workers.clone() }
+        Engine { options: EngineOptions { lookback_ms, ..self.options }, ..self.clone() }
+    }
+
+    /// The same, but answers tell what each step looked at, if that is asked for and the feature is on.
+    #[must_use]
+    pub fn counting_steps(&self, asked: bool) -> Self {
+        Engine { counts_steps: asked && self.options.features.per_step_stats, ..self.clone() }
+    }
+
+    /// Whether answers tell what each step looked at.
+    pub fn counts_steps(&self) -> bool {
+        self.counts_steps
     }
 
     /// Evaluates a query at one time.
@@ -143,7 +163,8 @@ impl Engine {
             Node::Vector(node) => Value::Vector(instant_vector(&exec, node, grid)?),
             Node::Matrix(node) => Value::Matrix(eval::matrix(&exec, node, time_ms)?),
         };
-        Ok(QueryOutput { value, annotations: exec.eval.remarks.into_inner().finish(query) })
+        let samples_by_step = exec.counts.by_step(grid);
+        Ok(QueryOutput { value, annotations: exec.eval.remarks.into_inner().finish(query), samples_by_step })
     }
 
     /// Evaluates a parsed query from `start_ms` to `end_ms`, every `step_ms`; `query` is the text that its spans point into.
@@ -166,20 +187,19 @@ impl Engine {
         }
         let times = (start_ms, end_ms, step_ms);
         deep::with_room(expr.depth(), || {
-            let (series, remarks) = self.evaluate_range(source, context, expr, times)?;
-            Ok(QueryOutput { value: Value::Matrix(series), annotations: remarks.finish(query) })
+            let Evaluated { series, remarks, samples_by_step } = self.evaluate_range(source, context, expr, times)?;
+            Ok(QueryOutput { value: Value::Matrix(series), annotations: remarks.finish(query), samples_by_step })
         })?
     }
 
-    /// The series of a range query, by labels, and what is to be remarked. The step is positive, and there is room for the depth of
-    /// the tree.
+    /// Evaluates a range query. The step is positive, and there is room for the depth of the tree.
     pub(crate) fn evaluate_range(
         &self,
         source: &dyn Source,
         context: &Context,
         expr: &Expr,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
-    ) -> Result<(Vec<Series>, Remarks), QueryError> {
+    ) -> Result<Evaluated, QueryError> {
         let node = plan::build(expr, self.build_options(start_ms, end_ms, step_ms))?;
         let exec = self.exec(SharedSelects::new(source, plan::repeated(&node)), context);
         exec.check()?;
@@ -198,7 +218,8 @@ impl Engine {
             Node::String(_) => return Err(not_for_ranges("string")),
             Node::Matrix(_) => return Err(not_for_ranges("range vector")),
         };
-        Ok((series, exec.eval.remarks.into_inner()))
+        let samples_by_step = exec.counts.by_step(grid);
+        Ok(Evaluated { series, remarks: exec.eval.remarks.into_inner(), samples_by_step })
     }
 
     /// How many threads work on a query at most, its own included.
@@ -232,11 +253,13 @@ impl Engine {
     pub(crate) fn exec<'q>(&'q self, selects: SharedSelects<'q>, context: &Context) -> Exec<'q> {
         let options = EvalOptions { lookback_ms: self.options.lookback_ms, features: self.options.features };
         let limit = SampleLimit::counted(self.options.max_samples, Arc::clone(context.tally()));
+        let counts = Counts::new(Arc::clone(context.tally()), self.counts_steps);
         Exec {
             selects,
             kept: Kept::new(context.clone()),
             parallel: self.workers.as_deref().map(|pool| Parallel { options: self.options.parallelism, pool }),
-            eval: EvalContext::new(context.clone(), options, limit, Arc::clone(context.tally())),
+            scopes: Scopes::new(self.counts_steps),
+            eval: EvalContext::new(context.clone(), options, limit, counts),
         }
     }
 }

@@ -282,8 +282,11 @@ mod tests {
     fn remarks_come_after_the_data_and_only_if_there_are_any() {
         let mut remarks = Remarks::default();
         remarks.warn("x".into(), Span { start: 4, end: 5 });
-        let mut output =
-            QueryOutput { value: Value::Scalar { time_ms: 0, value: 1.0 }, annotations: remarks.finish("foo(bar)") };
+        let mut output = QueryOutput {
+            value: Value::Scalar { time_ms: 0, value: 1.0 },
+            annotations: remarks.finish("foo(bar)"),
+            samples_by_step: None,
+        };
         assert_eq!(
             written(|out| write_query_response(out, &output)),
             r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"]},"warnings":["PromQL warning: x (1:5)"]}"#

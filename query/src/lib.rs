@@ -6,6 +6,8 @@ pub mod annotations;
 pub mod ast_json;
 pub mod cache;
 pub mod calendar;
+#[cfg(test)]
+mod counts_test;
 mod deep;
 pub mod engine;
 #[cfg(test)]
@@ -38,5 +40,5 @@ pub use cache::RangeCache;
 pub use engine::{Engine, EngineOptions};
 pub use error::{QueryError, QueryErrorKind};
 pub use parse::Features;
-pub use value::{QueryOutput, SampleValue, Series, Value, VectorSample};
+pub use value::{QueryOutput, SampleValue, Series, StepSamples, Value, VectorSample};
 pub use workers::Parallelism;

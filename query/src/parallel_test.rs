@@ -45,7 +45,7 @@ fn histogram(count: u64) -> Histogram {
 }
 
 /// Up to 50 series of the names that the generated queries ask for; some have histograms, too.
-fn memory() -> impl Strategy<Value = Memory> {
+pub(crate) fn memory() -> impl Strategy<Value = Memory> {
     let names = prop_oneof![3 => Just("a"), 2 => Just("b"), 1 => Just("h")];
     let job = prop_oneof![Just("x"), Just("y"), Just("z")];
     let le = prop_oneof![Just(""), Just("1"), Just("2"), Just("+Inf")];

@@ -14,6 +14,19 @@ pub struct QueryOutput {
     pub value: Value,
     /// Warnings and infos.
     pub annotations: Annotations,
+    /// What was looked at at each step, where that [was asked for](crate::Engine::counting_steps).
+    pub samples_by_step: Option<Vec<StepSamples>>,
+}
+
+/// Samples that a query looked at at one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSamples {
+    /// Evaluation time.
+    pub time_ms: i64,
+    /// Those that the step looks at, as if it were the only one.
+    pub queryable: u64,
+    /// Those that no step before looked at.
+    pub read: u64,
 }
 
 /// The four kinds of answers.

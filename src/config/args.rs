@@ -282,7 +282,7 @@ pub struct QueryArgs {
     #[arg(long, env = "MARIGRAM_QUERY_LOOKBACK_DELTA", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub query_lookback_delta: Duration,
 
-    /// Experimental features, repeatable or separated by commas: promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, search-api, type-and-unit-labels, use-start-timestamps. promql-duration-expr and st-storage are always on.
+    /// Experimental features, repeatable or separated by commas: promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, promql-per-step-stats, search-api, type-and-unit-labels, use-start-timestamps. promql-duration-expr and st-storage are always on.
     #[arg(long, env = "MARIGRAM_ENABLE_FEATURE", value_name = "FEATURE", value_delimiter = ',')]
     pub enable_feature: Vec<String>,
 

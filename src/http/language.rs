@@ -95,7 +95,7 @@ fn by_category(features: Features) -> Map<String, Value> {
         "offset": true,
         "on": true,
         "per_query_lookback_delta": false,
-        "per_step_stats": false,
+        "per_step_stats": features.per_step_stats,
         "smoothed": features.extended_range_selectors,
         "subqueries": true,
         "type_and_unit_labels": features.type_and_unit_labels,
@@ -128,6 +128,10 @@ mod tests {
         let off = by_category(Features::default());
         assert_eq!(off["promql"]["fill"], false);
         assert_eq!(off["promql"]["duration_expr"], true);
+        assert_eq!(
+            (&off["promql"]["per_step_stats"], &by_category(Features::ALL)["promql"]["per_step_stats"]),
+            (&Value::Bool(false), &Value::Bool(true))
+        );
         assert_eq!(off["promql_functions"]["rate"], true);
         assert_eq!(off["promql_functions"]["info"], false);
         assert_eq!(off["promql_operators"]["</"], true);

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use marigram_query::{QueryError, QueryErrorKind, QueryOutput, Value, json};
+use marigram_query::{Engine, QueryError, QueryErrorKind, QueryOutput, StepSamples, Value, json};
 use marigram_storage::context::Tally;
-use marigram_storage::env::Clock;
 use marigram_storage::model::tenant::TenantId;
 
 use super::answer;
@@ -22,6 +21,9 @@ use crate::app::App;
 /// Most points of a range query per series.
 const MAX_POINTS: i128 = 11_000;
 
+/// The value of `stats` that also asks for figures of every step.
+const STATS_ALL: &str = "all";
+
 /// The remark of an answer that `limit` cut.
 pub const TRUNCATED: &str = "results truncated due to limit";
 
@@ -30,8 +32,8 @@ pub async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Re
     let (tenant, params) = read_request(&app, request).await?;
     let limit = params.limit("limit")?;
     let time_ms = params.time_ms("time", app.env.clock.now_ms())?;
-    evaluate(&app, tenant, &params, "/api/v1/query", limit, move |work, query, lookback_ms| {
-        work.engine.with_lookback(lookback_ms).instant(work.source, work.context, query, time_ms)
+    evaluate(&app, tenant, &params, "/api/v1/query", limit, move |work, engine, query| {
+        engine.instant(work.source, work.context, query, time_ms)
     })
     .await
 }
@@ -57,10 +59,9 @@ pub async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Resp
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    evaluate(&app, tenant, &params, "/api/v1/query_range", limit, move |work, query, lookback_ms| {
-        let engine = work.engine.with_lookback(lookback_ms);
-        match work.cache.filter(|_| asks_cache) {
-            Some(cache) => cache.range(&engine, work.source, work.context, query, (start_ms, end_ms, step_ms)),
+    evaluate(&app, tenant, &params, "/api/v1/query_range", limit, move |work, engine, query| {
+        match work.cache.filter(|_| asks_cache && !engine.counts_steps()) {
+            Some(cache) => cache.range(engine, work.source, work.context, query, (start_ms, end_ms, step_ms)),
             None => engine.range(work.source, work.context, query, start_ms, end_ms, step_ms),
         }
     })
@@ -74,7 +75,7 @@ async fn evaluate(
     params: &Params,
     endpoint: &'static str,
     limit: usize,
-    ask: impl FnOnce(&Work<'_>, &str, i64) -> Result<QueryOutput, QueryError> + Send + 'static,
+    ask: impl FnOnce(&Work<'_>, &Engine, &str) -> Result<QueryOutput, QueryError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let options = ReadOptions::new(app, tenant, params)?.of(endpoint);
     let lookback_ms = params.lookback_ms()?;
@@ -87,8 +88,13 @@ async fn evaluate(
         options,
         move |work| {
             let started = clock.monotonic();
-            let output = ask(work, &query, lookback_ms).map_err(query_error)?;
-            let stats = stats.map(|wanted| Stats::new(&*clock, started, work, wanted));
+            let asks_steps = stats.as_deref() == Some(STATS_ALL);
+            let engine = work.engine.with_lookback(lookback_ms).counting_steps(asks_steps);
+            let mut output = ask(work, &engine, &query).map_err(query_error)?;
+            let samples_by_step = output.samples_by_step.take();
+            let evaluation = clock.monotonic().saturating_sub(started);
+            let tally = Arc::clone(work.context.tally());
+            let stats = stats.map(|wanted| Stats { queue: work.waited, evaluation, tally, samples_by_step, wanted });
             Ok(render(output, limit, work, stats))
         },
     );
@@ -110,16 +116,12 @@ struct Stats {
     queue: Duration,
     evaluation: Duration,
     tally: Arc<Tally>,
+    samples_by_step: Option<Vec<StepSamples>>,
     /// What the request gave as `stats`.
     wanted: String,
 }
 
 impl Stats {
-    fn new(clock: &dyn Clock, started: Duration, work: &Work<'_>, wanted: String) -> Self {
-        let evaluation = clock.monotonic().saturating_sub(started);
-        Stats { queue: work.waited, evaluation, tally: Arc::clone(work.context.tally()), wanted }
-    }
-
     /// Preparing and sorting are part of the evaluation here, and not told apart.
     fn json(&self) -> String {
         let load = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
@@ -128,17 +130,26 @@ impl Stats {
         format!(
             "{{\"timings\":{{\"evalTotalTime\":{evaluation},\"resultSortTime\":0,\"queryPreparationTime\":0,\
              \"innerEvalTime\":{evaluation},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\
-             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
+             \"samples\":{{{}\"totalQueryableSamples\":{},{}\"samplesRead\":{},\"peakSamples\":{}}}}}",
+            self.steps("totalQueryableSamplesPerStep", |step| step.queryable),
             load(&self.tally.samples_queryable),
+            self.steps("samplesReadPerStep", |step| step.read),
             load(&self.tally.samples_read),
             load(&self.tally.samples_peak),
         )
     }
 
+    /// A figure of every step with the step's time, where steps were told apart.
+    fn steps(&self, name: &str, figure: impl Fn(&StepSamples) -> u64) -> String {
+        let pair = |step: &StepSamples| format!("[{},{}]", step.time_ms as f64 / 1000.0, figure(step));
+        let pairs = self.samples_by_step.as_ref().map(|steps| steps.iter().map(pair).collect::<Vec<_>>().join(","));
+        pairs.map_or_else(String::new, |pairs| format!("\"{name}\":[{pairs}],"))
+    }
+
     /// What Prometheus says to values that it will not take for ever.
     fn warning(&self) -> Option<String> {
         let wanted = marigram_query::parse::strings::quote(&self.wanted);
-        (!matches!(self.wanted.as_str(), "true" | "all")).then(|| {
+        (!matches!(self.wanted.as_str(), "true" | STATS_ALL)).then(|| {
             format!(
                 "value {wanted} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \
                  \"true\" or \"all\""

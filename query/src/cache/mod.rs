@@ -134,13 +134,15 @@ impl RangeCache {
         (start_ms, end_ms, step_ms): (i64, i64, i64),
     ) -> Result<QueryOutput, QueryError> {
         let expr = engine.parsed(query)?;
-        if step_ms <= 0 {
+        // Kept steps were not read, and have no figures.
+        if step_ms <= 0 || engine.counts_steps() {
             return engine.range_expr(source, context, &expr, query, start_ms, end_ms, step_ms);
         }
         let request = Request { cache: self, engine, source, context, expr: &expr };
         deep::with_room(expr.depth(), || {
             let (series, remarks) = request.answer(query, (start_ms, end_ms, step_ms))?;
-            Ok(QueryOutput { value: Value::Matrix(series), annotations: remarks.finish(query) })
+            let annotations = remarks.finish(query);
+            Ok(QueryOutput { value: Value::Matrix(series), annotations, samples_by_step: None })
         })?
     }
 

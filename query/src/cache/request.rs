@@ -11,7 +11,7 @@ use super::extent::{self, Extent, Part, Piece, samples_of};
 use super::shelf::Kept;
 use super::{CacheResult, RangeCache, Times};
 use crate::annotations::Remarks;
-use crate::engine::Engine;
+use crate::engine::{Engine, Evaluated};
 use crate::error::QueryError;
 use crate::eval::SampleLimit;
 use crate::parse::ast::Expr;
@@ -28,7 +28,7 @@ const PIECES_MAX: usize = 8;
 const WORTH_KEEPING: i64 = 16;
 
 /// What was evaluated for the steps that were missing.
-struct Evaluated {
+struct New {
     steps: Range<i64>,
     series: Vec<Series>,
 }
@@ -90,11 +90,13 @@ impl Request<'_> {
     /// Evaluates as if there were no cache.
     fn pass(&self, times: Times) -> Result<(Vec<Series>, Remarks), QueryError> {
         self.cache.count(CacheResult::Passed);
-        self.engine.evaluate_range(self.source, self.context, self.expr, times)
+        let Evaluated { series, remarks, .. } =
+            self.engine.evaluate_range(self.source, self.context, self.expr, times)?;
+        Ok((series, remarks))
     }
 
     /// Evaluates the steps that are missing.
-    fn evaluate(&self, asked: &Asked, missing: &[Range<i64>]) -> Result<(Vec<Evaluated>, Remarks), QueryError> {
+    fn evaluate(&self, asked: &Asked, missing: &[Range<i64>]) -> Result<(Vec<New>, Remarks), QueryError> {
         let ruler = asked.key.ruler;
         let mut held = self.limit().hold(0)?;
         let mut remarks = Remarks::default();
@@ -107,10 +109,11 @@ impl Request<'_> {
                 last += 1;
             }
             let times = (ruler.time_ms(first), ruler.time_ms(last), ruler.step_ms);
-            let (series, new) = self.engine.evaluate_range(self.source, self.context, self.expr, times)?;
+            let Evaluated { series, remarks: new, .. } =
+                self.engine.evaluate_range(self.source, self.context, self.expr, times)?;
             held.hold_more(samples_of(&series))?;
             remarks.absorb(new);
-            all.push(Evaluated { steps: steps.clone(), series });
+            all.push(New { steps: steps.clone(), series });
         }
         Ok((all, remarks))
     }
@@ -120,12 +123,7 @@ impl Request<'_> {
     }
 
     /// The whole answer.
-    fn together(
-        &self,
-        asked: &Asked,
-        pieces: &[OfExtent],
-        mut evaluated: Vec<Evaluated>,
-    ) -> Result<Vec<Series>, QueryError> {
+    fn together(&self, asked: &Asked, pieces: &[OfExtent], mut evaluated: Vec<New>) -> Result<Vec<Series>, QueryError> {
         self.context.check()?;
         if let ([], [_]) = (pieces, &*evaluated) {
             return Ok(evaluated.swap_remove(0).series);

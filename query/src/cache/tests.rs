@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::EngineOptions;
 use crate::property_test::{memory, vector};
 use crate::testing::{Memory, context, engine};
 use crate::value::Series;
+use crate::{EngineOptions, Features};
 
 /// Series that can be written to, and whose changes are counted.
 struct Live {
@@ -251,6 +251,21 @@ fn limits_hold_for_what_is_kept() {
     let tally = context.tally();
     let figures = [&tally.samples_queryable, &tally.samples_read, &tally.samples_peak, &tally.samples_held];
     assert_eq!(figures.map(|figure| figure.load(Ordering::Relaxed)), [0, 0, 82, 0], "nothing was read");
+}
+
+#[test]
+fn who_asks_for_figures_of_steps_asks_the_store() {
+    let mut cached = Cached::new(counters(), 1 << 20, 61 * MINUTE_MS);
+    let features = Features { per_step_stats: true, ..Features::default() };
+    cached.engine = Engine::new(EngineOptions { features, ..EngineOptions::default() });
+    let times = (10 * MINUTE_MS, 50 * MINUTE_MS, MINUTE_MS);
+    let kept = cached.ask("x_total", times).unwrap();
+    assert_eq!(kept.samples_by_step, None);
+    cached.engine = cached.engine.counting_steps(true);
+    let counted = cached.ask("x_total", times).unwrap();
+    assert_eq!(counted.value, kept.value);
+    assert!(counted.samples_by_step.unwrap().iter().all(|step| step.queryable == 2));
+    assert_eq!(cached.requests(), [0, 0, 1, 0]);
 }
 
 #[test]

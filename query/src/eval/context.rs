@@ -1,13 +1,13 @@
 //! What evaluating series needs of the query: one for each thread that does it, so that threads share no lock.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
-use marigram_storage::context::{Context, Tally};
+use marigram_storage::context::Context;
 use marigram_storage::turns;
 
 use super::Grid;
 use super::column::Column;
+use super::counts::Counts;
 use super::memory::SampleLimit;
 use crate::annotations::Remarks;
 use crate::error::QueryError;
@@ -30,15 +30,15 @@ pub(crate) struct EvalContext {
     pub(crate) options: EvalOptions,
     pub(crate) limit: SampleLimit,
     /// Where samples are counted that were looked at.
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counts: Counts,
     pub(crate) remarks: RefCell<Remarks>,
     checks: Cell<u32>,
 }
 
 impl EvalContext {
     /// One without remarks yet.
-    pub(crate) fn new(context: Context, options: EvalOptions, limit: SampleLimit, tally: Arc<Tally>) -> Self {
-        EvalContext { context, options, limit, tally, remarks: RefCell::default(), checks: Cell::new(0) }
+    pub(crate) fn new(context: Context, options: EvalOptions, limit: SampleLimit, counts: Counts) -> Self {
+        EvalContext { context, options, limit, counts, remarks: RefCell::default(), checks: Cell::new(0) }
     }
 
     /// An empty column over a grid, counted against the sample limit while it lives.

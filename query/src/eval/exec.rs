@@ -8,6 +8,7 @@ use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::SeriesStream;
 
 use super::context::EvalContext;
+use super::counts::{Scope, ScopeId, Scopes};
 use super::memory::Kept;
 use super::shared::SharedSelects;
 use crate::error::QueryError;
@@ -19,12 +20,19 @@ pub(crate) struct Grid {
     pub(crate) start_ms: i64,
     pub(crate) step_ms: i64,
     pub(crate) steps: usize,
+    /// Where samples count that are looked at at the steps.
+    pub(crate) scope: ScopeId,
 }
 
 impl Grid {
+    /// So many steps of the query.
+    pub(crate) fn new(start_ms: i64, step_ms: i64, steps: usize) -> Self {
+        Grid { start_ms, step_ms, steps, scope: ScopeId::default() }
+    }
+
     /// One step.
     pub(crate) fn instant(time_ms: i64) -> Self {
-        Grid { start_ms: time_ms, step_ms: 1, steps: 1 }
+        Grid::new(time_ms, 1, 1)
     }
 
     /// From `start_ms` to `end_ms`, both included where the step reaches it; no step when the end is before the start.
@@ -38,12 +46,7 @@ impl Grid {
             None if end_ms < start_ms => 0,
             None => usize::MAX,
         };
-        Grid { start_ms, step_ms, steps }
-    }
-
-    /// Only the first step.
-    pub(crate) fn first_step(self) -> Self {
-        Grid { steps: self.steps.min(1), ..self }
+        Grid::new(start_ms, step_ms, steps)
     }
 
     /// The time of a step.
@@ -62,6 +65,7 @@ impl Grid {
 pub(crate) struct Exec<'q> {
     pub(crate) selects: SharedSelects<'q>,
     pub(crate) kept: Kept,
+    pub(crate) scopes: Scopes,
     /// Other threads, if it may use them.
     pub(crate) parallel: Option<Parallel<'q>>,
     /// Of the query's own thread.
@@ -77,6 +81,11 @@ impl Deref for Exec<'_> {
 }
 
 impl Exec<'_> {
+    /// Where samples count that are looked at at the steps of a grid.
+    pub(crate) fn scope(&self, grid: Grid) -> Scope {
+        self.scopes.of(grid)
+    }
+
     /// Counts bytes that are kept to the query's end against its memory budget.
     pub(crate) fn keep_bytes(&self, bytes: usize) -> Result<(), QueryError> {
         self.kept.keep_bytes(bytes)

@@ -15,7 +15,7 @@ pub(super) struct Broadcast<'q> {
 
 impl<'q> Broadcast<'q> {
     pub(super) fn new(exec: &'q Exec<'q>, input: &'q VectorNode, grid: Grid) -> Result<Self, QueryError> {
-        Ok(Broadcast { exec, input: open(exec, input, grid.first_step())?, grid })
+        Ok(Broadcast { exec, input: open(exec, input, exec.scopes.first_step(grid))?, grid })
     }
 }
 

@@ -12,6 +12,7 @@ mod aggregate;
 mod binary;
 mod column;
 mod context;
+mod counts;
 mod exec;
 pub(crate) mod function;
 mod guard;
@@ -34,6 +35,7 @@ pub(crate) mod sweep;
 
 pub(crate) use column::Column;
 pub(crate) use context::{EvalContext, EvalOptions};
+pub(crate) use counts::{Counts, Scopes};
 pub(crate) use exec::{Exec, Grid};
 pub(crate) use memory::{Kept, SampleLimit};
 pub(crate) use shared::SharedSelects;

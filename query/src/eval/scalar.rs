@@ -57,7 +57,7 @@ pub(super) fn evaluate(exec: &Exec<'_>, node: &ScalarNode, grid: Grid) -> Result
             fill(exec, grid, |step| fold(a.at(step), b.at(step)))
         }
         ScalarNode::OfVector(vector) => of_vector(exec, vector, grid),
-        ScalarNode::Invariant(inner) => Ok(match evaluate(exec, inner, grid.first_step())? {
+        ScalarNode::Invariant(inner) => Ok(match evaluate(exec, inner, exec.scopes.first_step(grid))? {
             ScalarColumn::Values(values, _) => ScalarColumn::Constant(values.first().copied().unwrap_or(f64::NAN)),
             constant => constant,
         }),

@@ -12,6 +12,7 @@ use marigram_storage::model::sample::is_stale;
 use marigram_storage::model::start::StartTime;
 
 use super::column::Column;
+use super::counts::{Looked, Scope};
 use super::leaf::{Evaluate, Leaf};
 use super::reader::Samples;
 use super::{BoxedOperator, EvalContext, Exec, Grid, Operator, SeriesColumn, Sink};
@@ -19,6 +20,7 @@ use crate::error::QueryError;
 use crate::eval::function::start::start_of;
 use crate::eval::function::{extended, histogram_extended};
 use crate::eval::notes::{Note, Notes};
+use crate::histogram::size_in_samples;
 use crate::parse::ast::{Boundary, Span};
 use crate::plan::{Moment, Select};
 
@@ -63,7 +65,8 @@ impl<'q> InstantSelect<'q> {
         let smoothed = select.boundary == Boundary::Smoothed;
         let after_ms = moment.of(grid.start_ms).saturating_sub(lookback_ms);
         let until_ms = moment.of(grid.last_ms()).saturating_add(if smoothed { lookback_ms } else { 0 });
-        let work = OverGrid { grid, moment, smoothed, take: self.take, span: select.span };
+        let scope = exec.scope(grid);
+        let work = OverGrid { grid, scope, moment, smoothed, take: self.take, span: select.span };
         Leaf::open(exec, select, (after_ms, until_ms), work)
     }
 }
@@ -98,6 +101,7 @@ pub(super) fn open<'q>(exec: &'q Exec<'q>, select: &'q Select, grid: Grid, take:
 /// Lays the samples of a series over the grid.
 struct OverGrid {
     grid: Grid,
+    scope: Scope,
     moment: Moment,
     smoothed: bool,
     take: Yield,
@@ -114,14 +118,18 @@ impl Evaluate for OverGrid {
         self.grid.steps
     }
 
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     fn evaluate(
         &self,
         eval: &EvalContext,
         (): &mut (),
         labels: &Labels,
         samples: Samples<'_>,
-    ) -> Result<Option<SeriesColumn>, QueryError> {
-        let &OverGrid { grid, moment, smoothed, take, span } = self;
+    ) -> Result<(Option<SeriesColumn>, Looked), QueryError> {
+        let &OverGrid { grid, ref scope, moment, smoothed, take, span } = self;
         let lookback_ms = eval.options.lookback_ms;
         let mut column = eval.column(grid)?;
         if smoothed && take == Yield::Value && !samples.histograms.is_empty() {
@@ -135,16 +143,25 @@ impl Evaluate for OverGrid {
         } else {
             newest_in_lookback(samples, grid, moment, lookback_ms, take, &mut column)?;
         }
-        let found = column.present.count() as u64;
-        eval.tally.add(found, found);
-        if found == 0 {
-            return Ok(None);
+        let mut looked = scope.looked(grid.steps);
+        if looked.tells_steps() || column.has_histograms() {
+            column.float_steps().iter().for_each(|step| looked.at(step, 1, 1));
+            for (step, histogram) in column.histograms() {
+                let size = size_in_samples(histogram) as u64;
+                looked.at(step, size, size);
+            }
+        } else {
+            let found = column.present.count() as u64;
+            looked.somewhere(found, found);
+        }
+        if column.present.is_empty() {
+            return Ok((None, looked));
         }
         let mut series = SeriesColumn::new(labels.clone(), column);
         if matches!(take, Yield::SampleTime | Yield::StartTime) {
             series.drop_name(eval);
         }
-        Ok(Some(series))
+        Ok((Some(series), looked))
     }
 }
 

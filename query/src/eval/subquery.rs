@@ -26,16 +26,14 @@ enum Inner<'q> {
 }
 
 impl<'q> Subquery<'q> {
-    /// Evaluates `inner` at the multiples of `step_ms` in `(after_ms, until_ms]`.
-    pub(super) fn open(
-        exec: &'q Exec<'q>,
-        inner: &'q VectorNode,
-        after_ms: i64,
-        until_ms: i64,
-        step_ms: i64,
-    ) -> Result<Self, QueryError> {
+    /// The multiples of `step_ms` in `(after_ms, until_ms]`.
+    pub(super) fn grid(after_ms: i64, until_ms: i64, step_ms: i64) -> Grid {
         let first_ms = after_ms.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
-        let grid = Grid::range(first_ms, until_ms, step_ms);
+        Grid::range(first_ms, until_ms, step_ms)
+    }
+
+    /// Evaluates `inner` at the steps of a grid.
+    pub(super) fn open(exec: &'q Exec<'q>, inner: &'q VectorNode, grid: Grid) -> Result<Self, QueryError> {
         if grid.steps == 0 {
             return Ok(Subquery { grid, series: Inner::Collected(Vec::new().into_iter()) });
         }

@@ -15,16 +15,19 @@ pub struct Features {
     pub use_start_timestamps: bool,
     /// `type-and-unit-labels`: `__type__` and `__unit__` go where the metric's name goes.
     pub type_and_unit_labels: bool,
+    /// `promql-per-step-stats`: queries may ask how many samples each step looks at.
+    pub per_step_stats: bool,
 }
 
 impl Features {
     /// The names that [`Features::enable`] takes.
-    pub const NAMES: [&str; 8] = [
+    pub const NAMES: [&str; 9] = [
         "promql-binop-fill-modifiers",
         "promql-delayed-name-removal",
         "promql-duration-expr",
         "promql-experimental-functions",
         "promql-extended-range-selectors",
+        "promql-per-step-stats",
         "st-storage",
         "type-and-unit-labels",
         "use-start-timestamps",
@@ -38,6 +41,7 @@ impl Features {
         delayed_name_removal: true,
         use_start_timestamps: true,
         type_and_unit_labels: true,
+        per_step_stats: true,
     };
 
     /// Switches a feature on by its name; `false` where no feature is called so.
@@ -49,6 +53,7 @@ impl Features {
             "promql-delayed-name-removal" => &mut self.delayed_name_removal,
             "use-start-timestamps" => &mut self.use_start_timestamps,
             "type-and-unit-labels" => &mut self.type_and_unit_labels,
+            "promql-per-step-stats" => &mut self.per_step_stats,
             // Part of the language by now; the name is still taken, as Prometheus takes it.
             "promql-duration-expr" => return true,
             // The store keeps whatever start timestamps it is given.

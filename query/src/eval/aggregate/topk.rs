@@ -24,7 +24,7 @@ pub(super) fn evaluate(
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     let k = parameter(exec, k, grid)?;
     check_k(&k)?;
-    if k.iter().all(|k| *k < 1.0) {
+    if k.iter().all(|k| *k < 1.0) && !exec.counts.tells_steps() {
         return Ok(Vec::new());
     }
     let mut series: Vec<SeriesColumn> = Vec::new();

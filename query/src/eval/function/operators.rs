@@ -163,7 +163,7 @@ pub(crate) fn absent<'q>(
     Ok(computed(move || {
         let mut missing = Steps::all(grid.steps);
         let mut input = open(exec, input, grid)?;
-        while !missing.is_empty() {
+        while !missing.is_empty() || exec.counts.tells_steps() {
             let Some(series) = input.next()? else { break };
             missing.subtract(&series.column.present);
         }

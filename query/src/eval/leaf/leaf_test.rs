@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Evaluate, Leaf};
 use crate::error::QueryError;
+use crate::eval::counts::{Looked, Scope};
 use crate::eval::reader::Samples;
 use crate::eval::{EvalContext, Exec, Grid, SeriesColumn, SharedSelects, Sink};
 use crate::parse::ast::{Boundary, Span};
@@ -46,7 +47,7 @@ fn select() -> Select {
 }
 
 /// The number of each series, after `seen` was told of it.
-struct Seen<F>(F);
+struct Seen<F>(F, Scope);
 
 impl<F: Fn(&EvalContext, f64) -> Result<(), QueryError> + Send + Sync + 'static> Evaluate for Seen<F> {
     type Scratch = ();
@@ -57,18 +58,22 @@ impl<F: Fn(&EvalContext, f64) -> Result<(), QueryError> + Send + Sync + 'static>
         1
     }
 
+    fn scope(&self) -> &Scope {
+        &self.1
+    }
+
     fn evaluate(
         &self,
         eval: &EvalContext,
         (): &mut (),
         labels: &Labels,
         samples: Samples<'_>,
-    ) -> Result<Option<SeriesColumn>, QueryError> {
+    ) -> Result<(Option<SeriesColumn>, Looked), QueryError> {
         let value = samples.values[0];
         (self.0)(eval, value)?;
         let mut column = eval.column(Grid::instant(0))?;
         column.put(0, value);
-        Ok(Some(SeriesColumn::new(labels.clone(), column)))
+        Ok((Some(SeriesColumn::new(labels.clone(), column)), Looked::default()))
     }
 }
 
@@ -76,7 +81,8 @@ fn leaf<'q, F>(exec: &'q Exec<'q>, seen: F) -> Leaf<'q, Seen<F>>
 where
     F: Fn(&EvalContext, f64) -> Result<(), QueryError> + Send + Sync + 'static,
 {
-    Leaf::open(exec, &select(), (-1, 1), Seen(seen)).unwrap()
+    let seen = Seen(seen, exec.scope(Grid::instant(0)));
+    Leaf::open(exec, &select(), (-1, 1), seen).unwrap()
 }
 
 /// The numbers until the end or an error.
@@ -199,7 +205,7 @@ fn nothing_goes_on_after_the_leaf() {
     helper.recv_timeout(PATIENCE).unwrap();
     drop(leaf);
     assert_eq!(evaluating.load(Ordering::SeqCst), 0);
-    assert_eq!(exec.tally.samples_held.load(Ordering::SeqCst), 0);
+    assert_eq!(context.tally().samples_held.load(Ordering::SeqCst), 0);
     assert_eq!(context.budget_used(), 0);
     assert!(context.check().is_ok(), "the query itself is not cancelled");
 }
@@ -292,7 +298,7 @@ fn shared_with_a_sink(memory: &Memory, all: &[f64], workers: usize, every: usize
     assert_eq!(*sink.numbers.lock(), all, "{workers} {every}");
     drop(leaf);
     assert_eq!(Arc::strong_count(&sink), 1, "somebody still has the sink");
-    assert_eq!(exec.tally.samples_held.load(Ordering::SeqCst), 0);
+    assert_eq!(context.tally().samples_held.load(Ordering::SeqCst), 0);
     assert_eq!(context.budget_used(), 0);
     sink.put_elsewhere.load(Ordering::Relaxed)
 }

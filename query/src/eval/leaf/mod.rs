@@ -15,6 +15,7 @@ use std::sync::Arc;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::select::{SeriesBatch, SeriesStream};
 
+use super::counts::{Looked, Scope};
 use super::reader::{SampleDecoder, Samples};
 use super::{EvalContext, Exec, SeriesColumn, Sink};
 use crate::error::QueryError;
@@ -33,14 +34,17 @@ pub(super) trait Evaluate: Send + Sync + 'static {
     /// How many steps there are.
     fn steps(&self) -> usize;
 
-    /// The series over the grid; `None` where it has no sample there.
+    /// Where samples count that are looked at.
+    fn scope(&self) -> &Scope;
+
+    /// The series over the grid, `None` where it has no sample there; and what was looked at.
     fn evaluate(
         &self,
         eval: &EvalContext,
         scratch: &mut Self::Scratch,
         labels: &Labels,
         samples: Samples<'_>,
-    ) -> Result<Option<SeriesColumn>, QueryError>;
+    ) -> Result<(Option<SeriesColumn>, Looked), QueryError>;
 }
 
 /// Reads a select and evaluates its series.
@@ -93,14 +97,15 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
         let eval = &self.exec.eval;
         eval.check()?;
         loop {
-            if let Some(series) = self.turn.next(eval, self.work.steps())? {
+            if let Some(series) = self.turn.next(eval, &*self.work)? {
                 return Ok(Some(series));
             }
             for series in self.turn.series.by_ref() {
                 let (work, scratch) = (&self.work, &mut self.scratch);
                 let labels = &series.labels;
-                let found =
+                let (found, looked) =
                     self.decoder.decode(eval, &series, |samples| work.evaluate(eval, scratch, labels, samples))?;
+                eval.counts.add(work.scope(), &looked);
                 if found.is_some() {
                     return Ok(found);
                 }

@@ -2,15 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::IntoIter;
 
-use marigram_storage::context::{Context, Reservation, Tally};
+use marigram_storage::context::{Context, Reservation};
 use marigram_storage::select::{SelectedSeries, SeriesBatch};
 
 use super::Evaluate;
 use crate::annotations::Remarks;
 use crate::error::QueryError;
+use crate::eval::counts::{Counts, Looked, Scope};
 use crate::eval::memory::SampleLimit;
 use crate::eval::reader::SampleDecoder;
 use crate::eval::{EvalContext, EvalOptions, SeriesColumn, Sink};
@@ -39,8 +39,7 @@ pub(super) struct Turn {
 struct Evaluated {
     series: Option<SeriesColumn>,
     remarks: Option<Box<Remarks>>,
-    /// Samples that were looked at, and those of them that were new.
-    looked_at: (u64, u64),
+    looked: Looked,
 }
 
 /// What a thread needs to evaluate series.
@@ -85,7 +84,8 @@ pub(super) fn cut<E: Evaluate>(work: &E, batch: SeriesBatch, cost_max: u64, seri
 impl<E: Evaluate> Desk<E> {
     /// A place to work at, for series of the same select as `decoder`'s.
     pub(super) fn new(context: &Context, options: EvalOptions, decoder: &SampleDecoder) -> Self {
-        let eval = EvalContext::new(context.clone(), options, SampleLimit::counted(0, Arc::default()), Arc::default());
+        let eval =
+            EvalContext::new(context.clone(), options, SampleLimit::counted(0, Arc::default()), Counts::default());
         Desk { eval, decoder: decoder.again(), scratch: E::Scratch::default() }
     }
 
@@ -95,9 +95,7 @@ impl<E: Evaluate> Desk<E> {
     /// thread. So errors come when they would have come without other threads, a panic panics where it is seen, and what has no room ahead
     /// has it then. Whether the desk is still good.
     pub(super) fn evaluate(&mut self, work: &E, portion: Portion, samples_max: usize) -> (Turn, bool) {
-        let tally: Arc<Tally> = Arc::default();
-        self.eval.limit = SampleLimit::counted(samples_max, Arc::clone(&tally));
-        self.eval.tally = tally;
+        self.eval.limit = SampleLimit::counted(samples_max, Arc::default());
         let Portion { series, reservation } = portion;
         let mut evaluated = Vec::with_capacity(series.len());
         let intact = catch_unwind(AssertUnwindSafe(|| {
@@ -117,9 +115,8 @@ impl<E: Evaluate> Desk<E> {
         eval.check()?;
         let found = decoder.decode(eval, series, |samples| work.evaluate(eval, scratch, &series.labels, samples));
         let remarks = eval.remarks.take();
-        let taken = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
-        let looked_at = (taken(&eval.tally.samples_queryable), taken(&eval.tally.samples_read));
-        Ok(Evaluated { looked_at, series: found?, remarks: (!remarks.is_empty()).then(|| Box::new(remarks)) })
+        let (series, looked) = found?;
+        Ok(Evaluated { looked, series, remarks: (!remarks.is_empty()).then(|| Box::new(remarks)) })
     }
 }
 
@@ -136,13 +133,16 @@ impl Turn {
         Turn { series, _reservation: Some(reservation), ..Turn::default() }
     }
 
-    /// The next series that was evaluated ahead and has samples; from here on it counts as if it had been evaluated now, over so many
-    /// steps.
-    pub(super) fn next(&mut self, eval: &EvalContext, steps: usize) -> Result<Option<SeriesColumn>, QueryError> {
-        while let Some(Evaluated { series, remarks, looked_at }) =
+    /// The next series that was evaluated ahead and has samples; from here on it counts as if it had been evaluated now.
+    pub(super) fn next<E: Evaluate>(
+        &mut self,
+        eval: &EvalContext,
+        work: &E,
+    ) -> Result<Option<SeriesColumn>, QueryError> {
+        while let Some(Evaluated { series, remarks, looked }) =
             self.given_back.take().map(|given_back| *given_back).or_else(|| self.evaluated.next())
         {
-            eval.tally.add(looked_at.0, looked_at.1);
+            eval.counts.add(work.scope(), &looked);
             drop(self.series.next());
             if let Some(remarks) = remarks {
                 eval.remarks.borrow_mut().absorb(*remarks);
@@ -153,7 +153,7 @@ impl Turn {
                     return Ok(Some(series));
                 }
                 // A column without samples needs room until that is known.
-                None => drop(eval.limit.hold(steps)?),
+                None => drop(eval.limit.hold(work.steps())?),
             }
         }
         Ok(None)
@@ -178,7 +178,7 @@ impl Turn {
                 self.given_back = Some(Box::new(next));
                 break;
             }
-            to.tally.add(next.looked_at.0, next.looked_at.1);
+            to.counts.add(to.scope, &next.looked);
             if let Some(made) = next.remarks {
                 remarks.absorb(*made);
             }
@@ -196,7 +196,8 @@ impl Turn {
 /// Against what series count that are put into a sink: what they count against when the query's thread reads them.
 pub(super) struct Counted<'a> {
     pub(super) limit: &'a SampleLimit,
-    pub(super) tally: &'a Tally,
+    pub(super) counts: &'a Counts,
+    pub(super) scope: &'a Scope,
     /// Of a column.
     pub(super) steps: usize,
 }

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use marigram_storage::context::{Context, Tally};
+use marigram_storage::context::Context;
 use marigram_storage::select::SeriesBatch;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -25,7 +25,7 @@ use super::Evaluate;
 use super::portion::{Counted, Desk, Portion, Turn, cut};
 use crate::annotations::Remarks;
 use crate::eval::reader::SampleDecoder;
-use crate::eval::{EvalContext, EvalOptions, SampleLimit, Sink};
+use crate::eval::{Counts, EvalContext, EvalOptions, SampleLimit, Sink};
 use crate::workers::{Parallel, Task};
 
 /// Most samples in columns that were made ahead, together.
@@ -59,7 +59,7 @@ struct Shared<E: Evaluate> {
     samples_max: usize,
     /// The query's, where the sink's series count.
     limit: SampleLimit,
-    tally: Arc<Tally>,
+    counts: Counts,
     state: Mutex<State<E>>,
     /// The first portion is done, or the last thread of the pool has left.
     changed: Condvar,
@@ -140,7 +140,7 @@ impl<'q, E: Evaluate> Team<'q, E> {
             portions_max,
             samples_max,
             limit: eval.limit.clone(),
-            tally: Arc::clone(&eval.tally),
+            counts: eval.counts.clone(),
             state: Mutex::new(State {
                 slots: VecDeque::new(),
                 first: 0,
@@ -329,7 +329,8 @@ impl<E: Evaluate> Shared<E> {
     /// Puts the series of the first portions into the sink, as far as they are done, if nobody else does.
     fn put<'s>(&'s self, mut state: MutexGuard<'s, State<E>>) -> MutexGuard<'s, State<E>> {
         let Some(sink) = state.sink.clone() else { return state };
-        let counted = Counted { limit: &self.limit, tally: &self.tally, steps: self.work.steps() };
+        let Shared { work, limit, counts, .. } = self;
+        let counted = Counted { limit, counts, scope: work.scope(), steps: work.steps() };
         while state.at_sink == AtSink::Nobody
             && state.panic.is_none()
             && let Some(Slot::Done(_)) = state.slots.front()

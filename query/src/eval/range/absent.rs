@@ -30,11 +30,12 @@ impl Operator for AbsentOverTime<'_> {
         }
         let mut missing = Steps::all(self.grid.steps);
         let mut reader = SampleReader::open(self.exec, self.input, self.grid)?;
-        while !missing.is_empty() && reader.next()?.is_some() {
-            reader.windows(self.grid, |step, _| {
+        while (!missing.is_empty() || self.exec.counts.tells_steps()) && reader.next()?.is_some() {
+            let looked = reader.windows(self.grid, |step, _| {
                 missing.unset(step);
                 Ok(())
             })?;
+            reader.count(&looked);
         }
         if missing.is_empty() {
             return Ok(None);

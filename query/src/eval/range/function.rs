@@ -65,7 +65,7 @@ impl<'q> RangeFunction<'q> {
         let args = args.iter().map(|arg| scalar::evaluate(exec, arg, grid)).collect::<Result<_, _>>()?;
         let reach = Reach::of(exec, input);
         let wants_starts = function.uses_starts && exec.options.features.use_start_timestamps;
-        let work = OverWindows { function: *function, args, reach, grid, wants_starts };
+        let work = OverWindows { function: *function, args, reach, grid, scope: exec.scope(grid), wants_starts };
         let input = match input {
             MatrixNode::Select { select, .. } if grid.steps > 0 => {
                 Input::Store(Box::new(Leaf::open(exec, select, reach.of_all_steps_ms(grid), work)?))
@@ -83,7 +83,9 @@ impl<'q> RangeFunction<'q> {
             Input::Other(other) => (&mut other.0, &mut other.1, &mut other.2),
         };
         while let Some(labels) = reader.next()? {
-            if let Some(series) = work.column(self.exec, scratch, &labels, reader.raw.samples())? {
+            let (series, looked) = work.column(self.exec, scratch, &labels, reader.raw.samples())?;
+            self.exec.counts.add(&work.scope, &looked);
+            if let Some(series) = series {
                 return Ok(Some(SeriesColumn { drops_name: series.drops_name || reader.drops_name, ..series }));
             }
         }

@@ -17,7 +17,7 @@ pub(in crate::eval) fn materialise(
     time_ms: i64,
 ) -> Result<Vec<Series>, QueryError> {
     let grid = Grid::instant(time_ms);
-    let mut reader = SampleReader::open(exec, node, grid)?;
+    let mut reader = SampleReader::open_answer(exec, node, grid)?;
     let mut held = exec.limit.hold(0)?;
     let mut out = Vec::new();
     while let Some(labels) = reader.next()? {
@@ -39,7 +39,7 @@ pub(in crate::eval) fn materialise(
         let histograms = reader.raw.histograms.iter().map(|sample| size_in_samples(&sample.histogram)).sum::<usize>();
         let samples = reader.raw.times.len() + histograms;
         exec.limit.hold_more(&mut held, samples)?;
-        exec.tally.add(samples as u64, samples as u64);
+        reader.count_all(samples as u64);
         exec.keep_labels(&labels)?;
         let labels = if reader.drops_name { without_metadata(&labels) } else { labels };
         let (times_ms, values) = (reader.raw.times.clone(), reader.raw.values.clone());

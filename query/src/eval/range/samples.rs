@@ -8,12 +8,13 @@ use marigram_storage::model::start::StartTime;
 
 use super::reach::Reach;
 use crate::error::QueryError;
+use crate::eval::counts::{Looked, Scope, SubqueryWindows};
 use crate::eval::function::Window;
 use crate::eval::reader::{Samples, SeriesReader};
 use crate::eval::subquery::Subquery;
 use crate::eval::{EvalContext, Exec, Grid};
 use crate::histogram::size_in_samples;
-use crate::plan::MatrixNode;
+use crate::plan::{MatrixNode, Moment};
 
 /// The raw samples of a series, without staleness markers.
 #[derive(Default)]
@@ -70,6 +71,7 @@ pub(super) struct SampleReader<'q> {
     exec: &'q Exec<'q>,
     from: From<'q>,
     reach: Reach,
+    scope: Scope,
     pub(super) raw: RawSamples,
     /// Whether the name of the current series goes at the end.
     pub(super) drops_name: bool,
@@ -84,6 +86,15 @@ enum From<'q> {
 impl<'q> SampleReader<'q> {
     /// Opens a range vector for all steps of `grid`.
     pub(super) fn open(exec: &'q Exec<'q>, node: &'q MatrixNode, grid: Grid) -> Result<Self, QueryError> {
+        SampleReader::open_for(exec, node, grid, false)
+    }
+
+    /// Opens a range vector that is the answer at the only step of `grid`.
+    pub(super) fn open_answer(exec: &'q Exec<'q>, node: &'q MatrixNode, grid: Grid) -> Result<Self, QueryError> {
+        SampleReader::open_for(exec, node, grid, true)
+    }
+
+    fn open_for(exec: &'q Exec<'q>, node: &'q MatrixNode, grid: Grid, is_answer: bool) -> Result<Self, QueryError> {
         let reach = Reach::of(exec, node);
         let (after_ms, until_ms) = reach.of_all_steps_ms(grid);
         let from = match node {
@@ -91,11 +102,19 @@ impl<'q> SampleReader<'q> {
             MatrixNode::Select { select, .. } => {
                 From::Store(Box::new(SeriesReader::open(exec, select, after_ms, until_ms)?))
             }
-            MatrixNode::Subquery { inner, step_ms, .. } => {
-                From::Subquery(Box::new(Subquery::open(exec, inner, after_ms, until_ms, *step_ms)?))
+            MatrixNode::Subquery { inner, step_ms, range_ms, window } => {
+                let Moment { at_ms, offset_ms } = *window;
+                let windows = SubqueryWindows { offset_ms, range_ms: *range_ms, pinned: at_ms.is_some() };
+                let inner_grid = Subquery::grid(after_ms, until_ms, *step_ms);
+                let inner_grid = if is_answer {
+                    exec.scopes.answer(grid, inner_grid)
+                } else {
+                    exec.scopes.subquery(grid, inner_grid, windows)
+                };
+                From::Subquery(Box::new(Subquery::open(exec, inner, inner_grid)?))
             }
         };
-        Ok(SampleReader { exec, from, reach, raw: RawSamples::default(), drops_name: false })
+        Ok(SampleReader { exec, from, reach, scope: exec.scope(grid), raw: RawSamples::default(), drops_name: false })
     }
 
     /// Loads the samples of the next series; `None` at the end.
@@ -125,12 +144,28 @@ impl<'q> SampleReader<'q> {
         }
     }
 
-    /// Calls `f` with the window of every step that holds a sample.
+    /// Calls `f` with the window of every step that holds a sample; answers what was looked at.
     pub(super) fn windows(
         &self,
         grid: Grid,
         f: impl FnMut(usize, Window<'_>) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
-        self.reach.windows(self.exec, self.raw.samples(), grid, f)
+    ) -> Result<Looked, QueryError> {
+        let mut looked = self.scope.looked(grid.steps);
+        self.reach.windows(self.exec, self.raw.samples(), grid, &mut looked, f)?;
+        Ok(looked)
+    }
+
+    /// Counts what was looked at.
+    pub(super) fn count(&self, looked: &Looked) {
+        self.exec.counts.add(&self.scope, looked);
+    }
+
+    /// Counts that all samples of the series were looked at at the only step, which reads them unless they come out of a sub-query.
+    pub(super) fn count_all(&self, samples: u64) {
+        if self.reach.reads {
+            let mut looked = self.scope.looked(1);
+            looked.at(0, samples, samples);
+            self.count(&looked);
+        }
     }
 }

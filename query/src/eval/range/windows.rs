@@ -7,6 +7,7 @@ use super::reach::Reach;
 use super::samples::RawSamples;
 use crate::error::QueryError;
 use crate::eval::column::Column;
+use crate::eval::counts::{Looked, Scope};
 use crate::eval::function::smoothing::check_factors;
 use crate::eval::function::{Check, WindowFunction, check_quantile, start};
 use crate::eval::leaf::Evaluate;
@@ -23,6 +24,7 @@ pub(super) struct OverWindows {
     pub(super) args: Vec<ScalarColumn>,
     pub(super) reach: Reach,
     pub(super) grid: Grid,
+    pub(super) scope: Scope,
     pub(super) wants_starts: bool,
 }
 
@@ -42,13 +44,17 @@ impl Evaluate for OverWindows {
         self.grid.steps
     }
 
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     fn evaluate(
         &self,
         eval: &EvalContext,
         Scratch { raw, sweep }: &mut Scratch,
         labels: &Labels,
         samples: Samples<'_>,
-    ) -> Result<Option<SeriesColumn>, QueryError> {
+    ) -> Result<(Option<SeriesColumn>, Looked), QueryError> {
         // Staleness markers are NaN, which a loop without branches tells fast.
         let any_nan = samples.values.iter().fold(false, |any, value| any | value.is_nan());
         let stale = any_nan && samples.values.iter().any(|value| is_stale(*value))
@@ -65,19 +71,20 @@ impl Evaluate for OverWindows {
 }
 
 impl OverWindows {
-    /// The function's values at all steps; `None` if it has none.
+    /// The function's values at all steps, `None` if it has none; and what was looked at.
     pub(super) fn column(
         &self,
         eval: &EvalContext,
         scratch: &mut sweep::Scratch,
         labels: &Labels,
         samples: Samples<'_>,
-    ) -> Result<Option<SeriesColumn>, QueryError> {
+    ) -> Result<(Option<SeriesColumn>, Looked), QueryError> {
         let mut column = eval.column(self.grid)?;
         let mut notes = Notes::default();
+        let mut looked = self.scope.looked(self.grid.steps);
         let mut overlaps = 0;
-        if !self.sweep(eval, scratch, samples, &mut column)? {
-            overlaps = self.look(eval, samples, &mut column, &mut notes)?;
+        if !self.sweep(eval, scratch, samples, &mut column, &mut looked)? {
+            overlaps = self.look(eval, samples, &mut column, &mut notes, &mut looked)?;
         }
         let name = labels.metric_name().unwrap_or("");
         notes.write(eval, name, self.function.span);
@@ -85,7 +92,7 @@ impl OverWindows {
             eval.remarks.borrow_mut().overlapping_starts(name, self.function.span, overlaps);
         }
         if column.present.is_empty() {
-            return Ok(None);
+            return Ok((None, looked));
         }
         if !column.has_histograms() || !column.float_steps().is_empty() {
             self.remark(eval, labels);
@@ -94,7 +101,7 @@ impl OverWindows {
         if !self.function.keeps_name {
             series.drop_name(eval);
         }
-        Ok(Some(series))
+        Ok((Some(series), looked))
     }
 
     /// Evaluates all windows in one pass, if that is possible. Whether it was.
@@ -104,13 +111,23 @@ impl OverWindows {
         scratch: &mut sweep::Scratch,
         samples: Samples<'_>,
         column: &mut Column,
+        looked: &mut Looked,
     ) -> Result<bool, QueryError> {
         let (Some(sweep), Some(slide)) = (self.function.sweep, self.reach.slide(samples, self.grid)) else {
             return Ok(false);
         };
         let floats = (samples.times, samples.values);
         let coverage = sweep.evaluate(&eval.context, floats, slide, &self.args, scratch, column)?;
-        eval.tally.add(coverage.looked_at, coverage.read);
+        let reads = |samples: u64| if self.reach.reads { samples } else { 0 };
+        if looked.tells_steps() {
+            let mut read_to = 0;
+            for (step, (from, to)) in scratch.windows().enumerate() {
+                looked.at(step, (to - from) as u64, reads((to - from.max(read_to)) as u64));
+                read_to = to;
+            }
+        } else {
+            looked.somewhere(coverage.looked_at, reads(coverage.read));
+        }
         if let (Check::Quantile, Some(quantile)) = (self.function.check, self.args.first()) {
             for step in column.present.iter() {
                 check_quantile(eval, quantile.at(step), self.function.span);
@@ -126,10 +143,11 @@ impl OverWindows {
         samples: Samples<'_>,
         column: &mut Column,
         notes: &mut Notes,
+        looked: &mut Looked,
     ) -> Result<u64, QueryError> {
         let (function, args) = (&self.function, &self.args);
         let mut overlaps = 0;
-        self.reach.windows(eval, samples, self.grid, |step, mut window| {
+        self.reach.windows(eval, samples, self.grid, looked, |step, mut window| {
             for (slot, arg) in window.args.iter_mut().zip(args) {
                 *slot = arg.at(step);
             }

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_window_begins_behind_its_start_and_ends_at_its_end() {
         let times = [10, 20, 30, 40, 70];
-        let grid = |step_ms, steps| Grid { start_ms: 20, step_ms, steps };
+        let grid = |step_ms, steps| Grid::new(20, step_ms, steps);
         let now = Moment::default();
         assert_eq!(cuts(&times, grid(10, 7), now, 20), [(0, 2), (1, 3), (2, 4), (3, 4), (4, 4), (4, 5), (4, 5)]);
         assert_eq!(cuts(&times, grid(25, 3), now, 10), [(1, 2), (3, 4), (4, 5)]);
@@ -222,7 +222,7 @@ mod tests {
     fn samples_between_windows_are_not_read_and_overlaps_are_read_once() {
         let mut cuts = Cuts::default();
         let mut coverage = |step_ms, steps, range_ms| {
-            let grid = Grid { start_ms: 20, step_ms, steps };
+            let grid = Grid::new(20, step_ms, steps);
             let slide = Slide::new(grid, Moment::default(), range_ms).unwrap();
             cuts.find(&[10, 20, 30, 40, 50, 60], slide);
             cuts.coverage(slide)
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn times_that_do_not_fit_have_no_slide() {
-        let grid = |start_ms, steps| Grid { start_ms, step_ms: 1000, steps };
+        let grid = |start_ms, steps| Grid::new(start_ms, 1000, steps);
         assert!(Slide::new(grid(i64::MAX - 10, 2), Moment::default(), 5).is_none());
         assert!(Slide::new(grid(i64::MIN + 10, 2), Moment::default(), 50).is_none());
         assert!(Slide::new(grid(0, usize::MAX), Moment::default(), 5).is_none());
@@ -244,7 +244,7 @@ mod tests {
     fn windows_over_regular_samples_are_alike() {
         let alike = |times: &[i64], step_ms: i64, range_ms: i64| {
             let mut cuts = Cuts::default();
-            let slide = Slide::new(Grid { start_ms: 100, step_ms, steps: 30 }, Moment::default(), range_ms).unwrap();
+            let slide = Slide::new(Grid::new(100, step_ms, 30), Moment::default(), range_ms).unwrap();
             cuts.find(times, slide);
             cuts.alike(times, slide)
         };

@@ -145,6 +145,11 @@ impl Sweep {
 }
 
 impl Scratch {
+    /// Between which samples the window of each step lies, as of the last series that was swept.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.cuts.iter()
+    }
+
     /// Counts the memory that a series of so many samples needs against the query's budget.
     fn reserve(&mut self, context: &Context, samples: usize, slide: Slide) -> Result<(), QueryError> {
         let bytes = Cuts::size_bytes(slide) + samples * Carried::BYTES_PER_SAMPLE;

@@ -125,7 +125,7 @@ fn case() -> impl Strategy<Value = Case> {
     (samples, grid, range_ms, pinned, -100_000..100_000_i64, q).prop_map(
         |((times, values), (before_ms, step_ms, steps), range_ms, at_ms, offset_ms, q)| {
             let first_ms = times.first().copied().unwrap_or_default();
-            let grid = Grid { start_ms: first_ms + before_ms, step_ms, steps };
+            let grid = Grid::new(first_ms + before_ms, step_ms, steps);
             let moment = Moment { at_ms: at_ms.map(|at_ms| first_ms + at_ms), offset_ms };
             let args = (0..steps).map(|step| if step % 7 == 3 { 0.25 } else { q }).collect();
             Case { times, values, grid, moment, range_ms, args }
@@ -208,7 +208,7 @@ fn long(value: impl Fn(usize) -> f64) -> Case {
     Case {
         times: (1..=count as i64).map(|i| i * 1000).collect(),
         values: (0..count).map(value).collect(),
-        grid: Grid { start_ms: 3_000_000, step_ms: 1000, steps: 3000 },
+        grid: Grid::new(3_000_000, 1000, 3000),
         moment: Moment::default(),
         range_ms: 3_000_000,
         args: vec![0.5; 3000],
