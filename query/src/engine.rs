@@ -286,7 +286,7 @@ fn instant_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<
         out.push(VectorSample { labels, time_ms: grid.start_ms, value });
     }
     if !node.is_ordered() {
-        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        exec.context.sorting(|| out.sort_by(|a, b| a.labels.cmp(&b.labels)));
     }
     Ok(out)
 }
@@ -322,7 +322,7 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
             }
         }
     }
-    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    exec.context.sorting(|| out.sort_by(|a, b| a.labels.cmp(&b.labels)));
     Ok(out)
 }
 

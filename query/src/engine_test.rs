@@ -4,10 +4,11 @@ use crate::error::QueryErrorKind;
 use crate::testing::{Memory, context};
 use crate::{Engine, EngineOptions, Features, Value};
 use marigram_storage::context::Context;
-use marigram_storage::env::ManualClock;
+use marigram_storage::env::{Clock, ManualClock};
 use marigram_storage::model::sample::stale_nan;
 use marigram_storage::model::tenant::TenantId;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const MINUTE: i64 = 60_000;
@@ -318,4 +319,37 @@ fn the_deepest_queries_fit_the_stack_of_a_thread() {
         }
     };
     std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
+}
+
+/// A clock on which a millisecond passes whenever somebody looks.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now_ms(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn the_time_that_sorting_takes_is_counted() {
+    let sorting = |ask: &dyn Fn(&Context)| {
+        let context = Context::new(TenantId::default(), Arc::new(Ticking::default()), None, 1 << 30);
+        ask(&context);
+        Duration::from_nanos(context.tally().sorting_ns.load(Ordering::Relaxed))
+    };
+    let (engine, source) = (crate::testing::engine(), requests());
+    let instant = |query: &str| sorting(&|context| drop(engine.instant(&source, context, query, 30 * MINUTE).unwrap()));
+    let range =
+        |query: &str| sorting(&|context| drop(engine.range(&source, context, query, 0, 30 * MINUTE, MINUTE).unwrap()));
+    let once = Duration::from_millis(1);
+    assert_eq!(["requests_total", "requests_total[5m]", "sum(limit)"].map(instant), [once; 3]);
+    assert_eq!(["requests_total", "topk(1, limit)"].map(range), [once; 2]);
+    // What has an order of its own, and what needs none.
+    assert_eq!(["sort(requests_total)", "topk(1, limit)", "1"].map(instant), [Duration::ZERO; 3]);
+    assert_eq!(range("1"), Duration::ZERO);
 }

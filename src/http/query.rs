@@ -122,14 +122,16 @@ struct Stats {
 }
 
 impl Stats {
-    /// Preparing and sorting are part of the evaluation here, and not told apart.
+    /// Preparing is part of the evaluation here, and not told apart.
     fn json(&self) -> String {
         let load = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
         let (queue, evaluation) = (self.queue.as_secs_f64(), self.evaluation.as_secs_f64());
         let total = (self.queue + self.evaluation).as_secs_f64();
+        let sorting = Duration::from_nanos(load(&self.tally.sorting_ns));
+        let (sorting, inner) = (sorting.as_secs_f64(), self.evaluation.saturating_sub(sorting).as_secs_f64());
         format!(
-            "{{\"timings\":{{\"evalTotalTime\":{evaluation},\"resultSortTime\":0,\"queryPreparationTime\":0,\
-             \"innerEvalTime\":{evaluation},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\
+            "{{\"timings\":{{\"evalTotalTime\":{evaluation},\"resultSortTime\":{sorting},\"queryPreparationTime\":0,\
+             \"innerEvalTime\":{inner},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\
              \"samples\":{{{}\"totalQueryableSamples\":{},{}\"samplesRead\":{},\"peakSamples\":{}}}}}",
             self.steps("totalQueryableSamplesPerStep", |step| step.queryable),
             load(&self.tally.samples_queryable),
@@ -201,4 +203,36 @@ pub fn truncate<T>(list: &mut Vec<T>, limit: usize) -> bool {
         list.truncate(limit);
     }
     more
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn times_and_figures_add_up() {
+        let tally = Arc::<Tally>::default();
+        tally.add(7, 5);
+        tally.sorting_ns.store(2_000_000, Ordering::Relaxed);
+        let step = |time_ms, queryable, read| StepSamples { time_ms, queryable, read };
+        let stats = Stats {
+            queue: Duration::from_millis(1),
+            evaluation: Duration::from_millis(6),
+            tally,
+            samples_by_step: Some(vec![step(1_500, 4, 4), step(2_000, 3, 1)]),
+            wanted: STATS_ALL.to_owned(),
+        };
+        let json: Value = serde_json::from_str(&stats.json()).unwrap();
+        let timings = json!({
+            "evalTotalTime": 0.006, "resultSortTime": 0.002, "queryPreparationTime": 0, "innerEvalTime": 0.004,
+            "execQueueTime": 0.001, "execTotalTime": 0.007,
+        });
+        let samples = json!({
+            "totalQueryableSamplesPerStep": [[1.5, 4], [2, 3]], "totalQueryableSamples": 7,
+            "samplesReadPerStep": [[1.5, 4], [2, 1]], "samplesRead": 5, "peakSamples": 0,
+        });
+        assert_eq!(json, json!({"timings": timings, "samples": samples}));
+    }
 }

@@ -49,6 +49,8 @@ pub struct Tally {
     pub samples_held: AtomicU64,
     /// Most samples that were held at once.
     pub samples_peak: AtomicU64,
+    /// Time that sorting the answer took, ns.
+    pub sorting_ns: AtomicU64,
 }
 
 impl Tally {
@@ -130,6 +132,15 @@ impl Context {
     /// Whose data is asked for.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+
+    /// Sorts the answer, or a part of it, and counts how long that takes.
+    pub fn sorting<T>(&self, sort: impl FnOnce() -> T) -> T {
+        let started = self.clock.monotonic();
+        let sorted = sort();
+        let took = self.clock.monotonic().saturating_sub(started);
+        self.tally.sorting_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        sorted
     }
 
     /// Asks all work under this context to stop at its next check.

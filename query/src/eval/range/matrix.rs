@@ -45,6 +45,6 @@ pub(in crate::eval) fn materialise(
         let (times_ms, values) = (reader.raw.times.clone(), reader.raw.values.clone());
         out.push(Series { labels, times_ms, values, histograms: reader.raw.histograms.clone() });
     }
-    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    exec.context.sorting(|| out.sort_by(|a, b| a.labels.cmp(&b.labels)));
     Ok(out)
 }
