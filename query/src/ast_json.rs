@@ -1,8 +1,8 @@
 //! A syntax tree as JSON, as Prometheus' `/api/v1/parse_query` gives it: keys in alphabetical order.
 
-use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::matcher::MatchOp;
 
-use crate::json::{write_list, write_text, write_texts};
+use crate::json::{write_bytes, write_list, write_text, write_texts};
 use crate::number::{push_plain_value, push_sample_value};
 use crate::parse::ast::{At, Boundary, Expr, ExprKind, Link, Matching, NumberLiteral, Selector, ValueType};
 use crate::parse::duration_expr::{DurationExpr, DurationKind, Length};
@@ -17,7 +17,7 @@ pub fn write_tree(out: &mut Vec<u8>, expr: &Expr) {
         }
         ExprKind::String(text) => {
             let mut object = Object::open(out, "stringLiteral");
-            object.field("val", |out| write_text(out, text));
+            object.field("val", |out| write_bytes(out, text.as_bytes()));
             object.close();
         }
         ExprKind::Selector(selector) => write_selector(out, "vectorSelector", selector, None),
@@ -130,7 +130,7 @@ impl<'o> Object<'o> {
 fn write_selector(out: &mut Vec<u8>, kind: &'static str, selector: &Selector, range: Option<&Length>) {
     let mut object = Object::open(out, kind);
     object.field("anchored", |out| write_bool(out, selector.boundary == Boundary::Anchored));
-    object.field("matchers", |out| write_list(out, &selector.matchers, write_matcher));
+    object.field("matchers", |out| write_list(out, selector.written(), write_matcher));
     object.field("name", |out| write_text(out, selector.name.as_deref().unwrap_or("")));
     object.length("offset", &selector.offset);
     if let Some(range) = range {
@@ -142,12 +142,11 @@ fn write_selector(out: &mut Vec<u8>, kind: &'static str, selector: &Selector, ra
     object.close();
 }
 
-fn write_matcher(out: &mut Vec<u8>, matcher: &Matcher) {
-    for (key, text) in
-        [("{\"name\":", matcher.name()), (",\"type\":", matcher.op().as_str()), (",\"value\":", matcher.value())]
+fn write_matcher(out: &mut Vec<u8>, (name, op, value): (&str, MatchOp, &[u8])) {
+    for (key, text) in [("{\"name\":", name.as_bytes()), (",\"type\":", op.as_str().as_bytes()), (",\"value\":", value)]
     {
         out.extend_from_slice(key.as_bytes());
-        write_text(out, text);
+        write_bytes(out, text);
     }
     out.push(b'}');
 }
@@ -289,6 +288,16 @@ mod tests {
                 r#""type":"binaryExpr"}"#,
             )
         );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(tree(r#""a\xff\xfe""#), r#"{"type":"stringLiteral","val":"a\ufffd\ufffd"}"#);
+        let selector = tree(r#"m{a="\xff",b!~"c|\xff"}"#);
+        for matcher in [r#"{"name":"a","type":"=","value":"\ufffd"}"#, r#"{"name":"b","type":"!~","value":"c|\ufffd"}"#]
+        {
+            assert!(selector.contains(matcher), "{selector}");
+        }
     }
 
     #[test]

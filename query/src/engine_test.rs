@@ -353,3 +353,45 @@ fn the_time_that_sorting_takes_is_counted() {
     assert_eq!(["sort(requests_total)", "topk(1, limit)", "1"].map(instant), [Duration::ZERO; 3]);
     assert_eq!(range("1"), Duration::ZERO);
 }
+
+#[test]
+fn literals_need_not_be_utf8() {
+    let memory = requests();
+    let string = memory.instant(r#""a\xff\xfe""#, 0).unwrap();
+    let mut json = Vec::new();
+    crate::json::write_value(&mut json, &string.value);
+    assert_eq!(json, br#"{"resultType":"string","result":[0,"a\ufffd\ufffd"]}"#);
+    // No label has such a value.
+    let count = |query: &str| memory.lines(&format!("count({query}) or vector(0)"), 30 * MINUTE);
+    for (query, expected) in [
+        (r#"requests_total{job="\xff"}"#, 0),
+        (r#"requests_total{job!="\xff"}"#, 4),
+        (r#"requests_total{job=~"\xff|api"}"#, 2),
+        (r#"requests_total{job!~"\xff|api"}"#, 2),
+        (r#"{"\xff"}"#, 0),
+        (r#"{job="api",none!="\xff"}"#, 3),
+        (r#"sort_by_label(requests_total, "\xff")"#, 4),
+        (r#"label_replace(requests_total, "b", "", "\xff", "")"#, 4),
+    ] {
+        assert_eq!(count(query), [format!("{{}} {expected}")], "{query}");
+    }
+    for (query, error) in [
+        (r#"count_values("\xff", requests_total)"#, r#"invalid label name "\xff""#),
+        (
+            r#"label_replace(requests_total, "\xff", "a", "job", "")"#,
+            "invalid destination label name in label_replace(): \u{fffd}",
+        ),
+        (
+            r#"label_replace(requests_total, "a", "a", "job", "\xff")"#,
+            "invalid regular expression in label_replace(): \u{fffd}",
+        ),
+        (
+            r#"label_join(requests_total, "\xff", "-", "job")"#,
+            "invalid destination label name in label_join(): \u{fffd}",
+        ),
+        (r#"label_join(requests_total, "a", "-", "\xff")"#, "invalid source label name in label_join(): \u{fffd}"),
+    ] {
+        let refused = memory.instant(query, 0).unwrap_err();
+        assert_eq!((refused.kind, &*refused.message), (QueryErrorKind::Execution, error), "{query}");
+    }
+}

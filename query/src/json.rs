@@ -118,17 +118,30 @@ pub fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
 
 /// Writes a text with HTML's special characters escaped.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    write_escaped(out, text, true);
+    out.push(b'"');
+    push_escaped(out, text, true);
+    out.push(b'"');
+}
+
+/// Writes bytes as a string. What is not UTF-8 becomes an escaped U+FFFD for each byte, as in Go.
+pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        push_escaped(out, chunk.valid(), true);
+        chunk.invalid().iter().for_each(|_| out.extend_from_slice(b"\\ufffd"));
+    }
+    out.push(b'"');
 }
 
 /// Writes the name or value of a label.
 fn write_label_text(out: &mut Vec<u8>, text: &str) {
-    write_escaped(out, text, false);
+    out.push(b'"');
+    push_escaped(out, text, false);
+    out.push(b'"');
 }
 
-fn write_escaped(out: &mut Vec<u8>, text: &str, html: bool) {
+fn push_escaped(out: &mut Vec<u8>, text: &str, html: bool) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
     let bytes = text.as_bytes();
     let mut plain_from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
@@ -160,7 +173,6 @@ fn write_escaped(out: &mut Vec<u8>, text: &str, html: bool) {
         }
     }
     out.extend_from_slice(bytes.get(plain_from..).unwrap_or(&[]));
-    out.push(b'"');
 }
 
 fn write_remarks(out: &mut Vec<u8>, key: &str, remarks: &[String]) {

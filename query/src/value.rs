@@ -6,6 +6,7 @@ use marigram_storage::model::histogram::{Histogram, HistogramSample};
 use marigram_storage::model::labels::Labels;
 
 use crate::annotations::Annotations;
+use crate::parse::literal::Text;
 
 /// An answer with its remarks.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub enum Value {
         /// Evaluation time.
         time_ms: i64,
         /// The text.
-        value: String,
+        value: Text,
     },
     /// One sample per series; in the order of `sort` and `topk`, otherwise by labels.
     Vector(Vec<VectorSample>),

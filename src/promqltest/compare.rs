@@ -64,8 +64,8 @@ pub(super) fn check_value(case: &Case, value: &Value) -> Check {
             None => Err(format!("expected an instant vector, got {}", show(value))),
         },
         (When::At(_), Value::String { value: text, .. }) => match &expect.string {
-            Some(wanted) if wanted == text => Ok(()),
-            wanted => Err(format!("expected {wanted:?}, got {text:?}")),
+            Some(wanted) if wanted.as_bytes() == text.as_bytes() => Ok(()),
+            wanted => Err(format!("expected {wanted:?}, got {:?}", text.lossy())),
         },
         (When::At(_), Value::Scalar { value, .. }) => match expect.scalar {
             Some(wanted) if almost_equal(wanted, *value) => Ok(()),
@@ -176,7 +176,7 @@ pub(super) fn show(value: &Value) -> String {
     let mut out = String::new();
     let _ = match value {
         Value::Scalar { value, .. } => write!(out, "scalar {value}"),
-        Value::String { value, .. } => write!(out, "string {value:?}"),
+        Value::String { value, .. } => write!(out, "string {:?}", value.lossy()),
         Value::Vector(samples) => {
             samples.iter().take(20).try_for_each(|sample| write!(out, "{} {}; ", sample.labels, Got::of(sample)))
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{write_histogram, write_labels, write_list, write_number, write_pair, write_text, write_time};
+use super::{write_bytes, write_histogram, write_labels, write_list, write_number, write_pair, write_time};
 use crate::number::push_plain_value;
 use crate::value::{SampleValue, Series, Value, VectorSample};
 
@@ -71,7 +71,7 @@ pub fn write_rows(out: &mut Vec<u8>, value: &Value, rows: Range<usize>) {
                 out.push(b'"');
             });
         }
-        Value::String { time_ms, value } => write_pair(out, *time_ms, |out| write_text(out, value)),
+        Value::String { time_ms, value } => write_pair(out, *time_ms, |out| write_bytes(out, value.as_bytes())),
         Value::Vector(samples) => {
             for sample in samples.get(rows).unwrap_or_default() {
                 separate(out);

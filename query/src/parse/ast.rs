@@ -1,9 +1,10 @@
 //! The syntax tree of PromQL. Every node carries the span of the query text that it was read from.
 
-use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::matcher::{MatchOp, Matcher};
 
 use super::duration_expr::Length;
 use super::functions::Function;
+use super::literal::{RawMatcher, Text};
 
 /// A stretch of the query text, in bytes; `end` is exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -42,7 +43,7 @@ pub enum ExprKind {
     /// A number or duration literal.
     Number(NumberLiteral),
     /// A string literal, unescaped.
-    String(String),
+    String(Text),
     /// `name{…} offset 5m @ 3`
     Selector(Selector),
     /// `selector[5m]`; the modifiers behind it stand in the selector.
@@ -131,6 +132,8 @@ pub struct Selector {
     pub name: Option<String>,
     /// All matchers, the name's included.
     pub matchers: Vec<Matcher>,
+    /// Those of them whose values are not UTF-8, as they were written.
+    pub raw: Vec<RawMatcher>,
     /// `offset`; negative looks ahead.
     pub offset: Length,
     /// `@`.
@@ -139,6 +142,16 @@ pub struct Selector {
     pub boundary: Boundary,
     /// Whether it may match everything: the second argument of `info`.
     pub may_be_empty: bool,
+}
+
+impl Selector {
+    /// Name, operator and value of every matcher, as they were written.
+    pub fn written(&self) -> impl Iterator<Item = (&str, MatchOp, &[u8])> {
+        self.matchers.iter().enumerate().map(|(at, matcher)| match self.raw.iter().find(|raw| raw.at == at) {
+            Some(raw) => (matcher.name(), raw.op, raw.value.as_bytes()),
+            None => (matcher.name(), matcher.op(), matcher.value().as_bytes()),
+        })
+    }
 }
 
 /// What counts at the boundaries of a range.

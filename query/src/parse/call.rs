@@ -6,7 +6,7 @@ use super::error::{Failure, Result};
 use super::functions;
 use super::lexer::{Keyword, Kind};
 use super::parser::{Depth, Parsed, Parser, begins_expression};
-use super::strings::{quote, quote_bytes, read_quoted};
+use super::strings::quote;
 
 impl Parser<'_> {
     /// `name(args…)`
@@ -64,9 +64,6 @@ impl Parser<'_> {
         if self.peek() != Kind::LeftParen {
             return Err(self.unexpected("aggregation", ""));
         }
-        if op == AggregateOp::CountValues {
-            self.check_label_argument()?;
-        }
         let (mut args, depth, mut end) = self.arguments()?;
         if grouping.is_none() {
             grouping = self.grouping()?;
@@ -112,17 +109,5 @@ impl Parser<'_> {
         };
         self.bump();
         Ok(Some(Grouping { without, labels: self.grouping_labels()? }))
-    }
-
-    /// The label of `count_values` must be UTF-8; said in the words for a bad label, not for a bad string.
-    fn check_label_argument(&self) -> Result<()> {
-        let span = self.second().span;
-        if self.peek_second() == Kind::String
-            && let Ok(quoted) = read_quoted(self.text, span.start)
-            && std::str::from_utf8(&quoted.bytes).is_err()
-        {
-            return Err(Failure::new(span, format!("invalid label name {}", quote_bytes(&quoted.bytes))));
-        }
-        Ok(())
     }
 }

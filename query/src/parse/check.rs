@@ -1,12 +1,13 @@
 //! The checks on a finished tree: types, arguments, matching. Children first, left to right, then the node itself.
 
 use marigram_storage::model::labels::METRIC_NAME;
-use marigram_storage::model::matcher::Matcher;
+use marigram_storage::model::matcher::{MatchOp, Matcher};
 
 use super::ast::{AggregateOp, Cardinality, Expr, ExprKind, Link, Selector, Span, ValueType};
 use super::error::{Failure, Result};
 use super::functions::Function;
-use super::strings::quote;
+use super::literal::RawMatcher;
+use super::strings::{quote, quote_bytes};
 
 /// Checks a tree, and drops the matching of operators that do not have two vectors.
 pub(super) fn check(expr: &mut Expr, text: &str) -> Result<ValueType> {
@@ -52,8 +53,9 @@ pub(super) fn check(expr: &mut Expr, text: &str) -> Result<ValueType> {
 /// A selector names a metric once, and selects something.
 pub(super) fn check_selector(selector: &Selector, span: Span) -> Result<()> {
     if let (Some(name), Some((_, inside))) = (&selector.name, selector.matchers.split_last()) {
-        let Some(twice) = inside.iter().find(|m| m.name() == METRIC_NAME) else { return Ok(()) };
-        let message = format!("metric name must not be set twice: {} or {}", quote(name), quote(twice.value()));
+        let mut inside = selector.written().take(inside.len());
+        let Some((_, _, twice)) = inside.find(|(label, ..)| *label == METRIC_NAME) else { return Ok(()) };
+        let message = format!("metric name must not be set twice: {} or {}", quote(name), quote_bytes(twice));
         return Err(Failure::new(span, message));
     }
     if !selector.may_be_empty && selector.matchers.iter().all(Matcher::matches_empty) {
@@ -103,7 +105,45 @@ fn check_call(function: &Function, args: &mut [Expr], span: Span, text: &str) ->
             expect_type(arg, *wanted, || format!("call to function \"{}\"", function.name), text)?;
         }
     }
+    check_written_labels(function, args)?;
     Ok(function.returns)
+}
+
+/// What functions write as a label has to be UTF-8: here labels are, in Prometheus they need not be.
+fn check_written_labels(function: &Function, args: &[Expr]) -> Result<()> {
+    let literal = |at: usize| match args.get(at).map(without_parens) {
+        Some(Expr { kind: ExprKind::String(text), span, .. }) => Some((text, *span)),
+        _ => None,
+    };
+    let written = match function.name {
+        "label_replace" | "label_join" => literal(2),
+        "histogram_quantiles" => literal(1),
+        "absent" | "absent_over_time" => args.first().and_then(|arg| match &without_parens(arg).kind {
+            ExprKind::Selector(selector) | ExprKind::Matrix { selector, .. } => {
+                let is_label = |raw: &&RawMatcher| {
+                    let name = selector.matchers.get(raw.at).map(Matcher::name);
+                    raw.op == MatchOp::Equal && name != Some(METRIC_NAME)
+                };
+                selector.raw.iter().find(is_label).map(|raw| (&raw.value, raw.span))
+            }
+            _ => None,
+        }),
+        _ => None,
+    };
+    match written {
+        Some((text, span)) if text.utf8().is_none() => {
+            let (text, name) = (quote_bytes(text.as_bytes()), function.name);
+            Err(Failure::new(span, format!("{name}() cannot write a label that is not UTF-8: {text}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn without_parens(expr: &Expr) -> &Expr {
+    match &expr.kind {
+        ExprKind::Paren(inner) => without_parens(inner),
+        _ => expr,
+    }
 }
 
 /// The second argument of `info`: matchers without a metric's name, which may match everything.

@@ -14,14 +14,14 @@ use proptest::prelude::*;
 
 use super::ast::{At, Cardinality, Expr, ExprKind, Selector};
 use super::duration_expr::Length;
-use super::strings::quote;
+use super::strings::{quote, quote_bytes};
 use super::{Features, parse_with};
 
 /// A tree with every operator in parentheses; the same text for the same meaning.
 fn ours(expr: &Expr) -> String {
     match &expr.kind {
         ExprKind::Number(number) => number.value.to_string(),
-        ExprKind::String(value) => quote(value),
+        ExprKind::String(value) => quote_bytes(value.as_bytes()),
         ExprKind::Selector(selector) => our_selector(selector, ""),
         ExprKind::Matrix { selector, range } => our_selector(selector, &format!("[{}]", fixed(range))),
         ExprKind::Subquery { expr, range, step, at, offset } => {

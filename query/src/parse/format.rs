@@ -3,21 +3,21 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use marigram_storage::model::labels::METRIC_NAME;
-use marigram_storage::model::matcher::{MatchOp, Matcher};
+use marigram_storage::model::matcher::MatchOp;
 
 use super::ast::{
     AggregateOp, At, BinaryOp, Boundary, Cardinality, Expr, ExprKind, Grouping, Link, Matching, NumberLiteral, Selector,
 };
 use super::duration::format_duration;
 use super::duration_expr::{DurationExpr, DurationKind, DurationOp, Length};
-use super::strings::{is_plain_label_name, quote};
+use super::strings::{is_plain_label_name, quote, quote_bytes};
 use crate::number::go_g;
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number(number) => number.fmt(f),
-            ExprKind::String(value) => f.write_str(&quote(value)),
+            ExprKind::String(value) => f.write_str(&quote_bytes(value.as_bytes())),
             ExprKind::Selector(selector) => write_selector(f, selector, None),
             ExprKind::Matrix { selector, range } => write_selector(f, selector, Some(range)),
             ExprKind::Subquery { expr, range, step, at, offset } => {
@@ -114,9 +114,10 @@ fn write_selector(f: &mut Formatter<'_>, selector: &Selector, range: Option<&Len
     let name = selector.name.as_deref().unwrap_or("");
     f.write_str(name)?;
     // A name in front of the braces is among the matchers, too.
-    let is_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal && m.value() == name;
-    let named = |m: &&Matcher| !name.is_empty() && is_name(m);
-    let mut inside: Vec<String> = selector.matchers.iter().filter(|m| !named(m)).map(matcher_text).collect();
+    let named = |(label, op, value): &(&str, MatchOp, &[u8])| {
+        !name.is_empty() && (*label, *op, *value) == (METRIC_NAME, MatchOp::Equal, name.as_bytes())
+    };
+    let mut inside: Vec<String> = selector.written().filter(|matcher| !named(matcher)).map(matcher_text).collect();
     inside.sort();
     // Prometheus prints nothing at all for `{}`, which would not be read back.
     if !inside.is_empty() || name.is_empty() {
@@ -133,8 +134,8 @@ fn write_selector(f: &mut Formatter<'_>, selector: &Selector, range: Option<&Len
     }
 }
 
-fn matcher_text(matcher: &Matcher) -> String {
-    format!("{}{}{}", label_name(matcher.name()), matcher.op().as_str(), quote(matcher.value()))
+fn matcher_text((name, op, value): (&str, MatchOp, &[u8])) -> String {
+    format!("{}{}{}", label_name(name), op.as_str(), quote_bytes(value))
 }
 
 fn label_name(name: &str) -> String {

@@ -19,6 +19,7 @@ pub mod functions;
 mod histogram_literal;
 mod length;
 mod lexer;
+pub mod literal;
 mod modifiers;
 mod number;
 mod parser;

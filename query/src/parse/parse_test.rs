@@ -210,7 +210,6 @@ fn mistakes_are_said_as_prometheus_says_them() {
         ("sum(1)", "1:5: parse error: expected type instant vector in aggregation expression, got scalar"),
         ("topk(\"a\", foo)", "1:6: parse error: expected type scalar in aggregation parameter, got string"),
         ("count_values(1, foo)", "1:14: parse error: expected type string in aggregation parameter, got scalar"),
-        ("count_values(\"a\\xc5z\", foo)", "1:14: parse error: invalid label name \"a\\xc5z\""),
         ("sum by (a) foo", "1:12: parse error: unexpected identifier \"foo\" in aggregation"),
         ("sum(foo)[5m]", "1:9: parse error: ranges only allowed for vector selectors"),
         ("foo offset 5m [1m]", "1:15: parse error: no offset modifiers allowed before range"),
@@ -243,7 +242,24 @@ fn mistakes_are_said_as_prometheus_says_them() {
         ("foo[:5m]", "1:6: parse error: unexpected colon before duration in duration expression"),
         ("foo @ \"a\"", "1:7: parse error: unexpected string \"\\\"a\\\"\" in @, expected timestamp"),
         ("1e999", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e999\": value out of range"),
-        ("\"\\xff\"", "1:1: parse error: string is not valid UTF-8: \"\\xff\""),
+        (
+            r#"label_replace(a, "b", "\xff", "", "")"#,
+            r#"1:23: parse error: label_replace() cannot write a label that is not UTF-8: "\xff""#,
+        ),
+        (
+            r#"1 + label_join(a, "b", ("-\xfe"), "c")"#,
+            r#"1:25: parse error: label_join() cannot write a label that is not UTF-8: "-\xfe""#,
+        ),
+        (r#"absent(a{b="\xff"})"#, r#"1:12: parse error: absent() cannot write a label that is not UTF-8: "\xff""#),
+        (
+            r#"absent_over_time({a="b",c="\xff"}[1m])"#,
+            r#"1:27: parse error: absent_over_time() cannot write a label that is not UTF-8: "\xff""#,
+        ),
+        (r#"a{b="c","\xff"="d"}"#, r#"1:9: parse error: invalid label name "\xff""#),
+        (r#"sum by ("\xff") (a)"#, r#"1:9: parse error: invalid label name for grouping: "\xff""#),
+        (r#"a{b=~"\xff.*"}"#, "1:3: parse error: error parsing regexp: invalid UTF-8: `\u{fffd}.*`"),
+        (r#"{a!="\xff"}"#, "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        (r#"a{"\xff"}"#, r#"1:1: parse error: metric name must not be set twice: "a" or "\xff""#),
         ("\u{e9}", "1:1: parse error: unexpected character: '\u{e9}'"),
     ] {
         let said = parse(text).map_or_else(|e| e.to_string(), |expr| format!("parsed as {expr}"));
@@ -251,6 +267,23 @@ fn mistakes_are_said_as_prometheus_says_them() {
     }
     let said = parse("foo{a=~\"[\"}").unwrap_err().to_string();
     assert!(said.starts_with("1:5: parse error: error parsing regexp: "), "{said}");
+}
+
+#[test]
+fn what_is_not_utf8_is_written_as_it_was_read() {
+    for text in [
+        r#""a\xff""#,
+        r#"a{b!="\xff",b="\xff",b=~"c|\xfe",c!~"\xff"}"#,
+        r#"{"\xff"}"#,
+        r#"absent({"\xff"})"#,
+        r#"sort_by_label(a, "\xff")"#,
+        r#"count_values("\xff", a)"#,
+    ] {
+        let printed = parse_with(text, Features::ALL).unwrap().to_string();
+        let expected = text.replace(r#"{"\xff"}"#, r#"{__name__="\xff"}"#);
+        assert_eq!(printed, expected);
+        assert_eq!(parse_with(&printed, Features::ALL).unwrap().to_string(), printed);
+    }
 }
 
 #[test]

@@ -8,9 +8,10 @@ use super::duration::parse_duration;
 use super::error::{Failure, Result};
 use super::features::Features;
 use super::lexer::{Keyword, Kind, Token, Tokens, tokenize};
+use super::literal::Text;
 use super::number;
 use super::selector::names_a_metric;
-use super::strings::{quote_bytes, read_quoted};
+use super::strings::read_quoted;
 use super::{MAX_CHAIN, MAX_DEPTH};
 use super::{check, lexer};
 
@@ -426,12 +427,11 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Takes a string literal that is UTF-8.
-    pub(super) fn string(&mut self) -> Result<String> {
+    /// Takes a string literal.
+    pub(super) fn string(&mut self) -> Result<Text> {
         let span = self.bump().span;
         let quoted = read_quoted(self.text, span.start).map_err(|message| Failure::new(span, message))?;
-        String::from_utf8(quoted.bytes)
-            .map_err(|e| Failure::new(span, format!("string is not valid UTF-8: {}", quote_bytes(e.as_bytes()))))
+        Ok(Text::from(quoted.bytes))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Series selectors: a name, and matchers between braces.
 
+use std::fmt::Display;
+
 use marigram_storage::model::labels::METRIC_NAME;
 use marigram_storage::model::matcher::{MatchOp, Matcher};
 
@@ -8,7 +10,9 @@ use super::ast::{At, BinaryOp, Boundary, Selector, Span};
 use super::duration_expr::Length;
 use super::error::{Failure, Result};
 use super::lexer::{Keyword, Kind};
+use super::literal::{RawError, RawMatcher, Text, raw_matcher};
 use super::parser::Parser;
+use super::strings::quote_bytes;
 
 impl Parser<'_> {
     /// `name`, `name{…}` or `{…}`, without modifiers.
@@ -22,9 +26,9 @@ impl Parser<'_> {
         } else if self.peek() != Kind::LeftBrace {
             return Err(self.misplaced());
         }
-        let mut matchers = Vec::new();
+        let (mut matchers, mut raw) = (Vec::new(), Vec::new());
         if self.peek() == Kind::LeftBrace {
-            span.end = self.braces(&mut matchers)?;
+            span.end = self.braces(&mut matchers, &mut raw)?;
         }
         if let Some(name) = &name {
             matchers.push(Matcher::equal(METRIC_NAME, name.as_str()));
@@ -32,6 +36,7 @@ impl Parser<'_> {
         let selector = Selector {
             name,
             matchers,
+            raw,
             offset: Length::default(),
             at: At::Step,
             boundary: Boundary::Samples,
@@ -41,11 +46,12 @@ impl Parser<'_> {
     }
 
     /// `{a="b", "c d"!="e", "metric name",}`; returns the position behind the closing brace.
-    fn braces(&mut self, matchers: &mut Vec<Matcher>) -> Result<usize> {
+    fn braces(&mut self, matchers: &mut Vec<Matcher>, raw: &mut Vec<RawMatcher>) -> Result<usize> {
         let context = "label matching";
         self.bump();
         while self.peek() != Kind::RightBrace {
-            matchers.push(self.matcher()?);
+            let matcher = self.matcher(matchers.len(), raw)?;
+            matchers.push(matcher);
             if self.accept(Kind::Comma).is_none() {
                 break;
             }
@@ -53,12 +59,13 @@ impl Parser<'_> {
         Ok(self.expect(Kind::RightBrace, context, "\",\" or \"}\"")?.span.end)
     }
 
-    fn matcher(&mut self) -> Result<Matcher> {
+    /// The matcher number `at`; one whose value is not UTF-8 goes into `raw`, too, as it was written.
+    fn matcher(&mut self, at: usize, raw: &mut Vec<RawMatcher>) -> Result<Matcher> {
         let context = "label matching";
-        let start = self.token().span.start;
+        let named = self.token().span;
         let quoted = self.peek() == Kind::String;
         let name = match self.peek() {
-            Kind::Identifier => self.take_word(),
+            Kind::Identifier => Text::from(&*self.take_word()),
             Kind::String => self.string()?,
             _ => return Err(self.unexpected(context, "identifier or \"}\"")),
         };
@@ -67,7 +74,10 @@ impl Parser<'_> {
             Kind::Operator(BinaryOp::Neq) => MatchOp::NotEqual,
             Kind::EqualRegex => MatchOp::Regex,
             Kind::NotEqualRegex => MatchOp::NotRegex,
-            Kind::Comma | Kind::RightBrace if quoted => return Ok(Matcher::equal(METRIC_NAME, name)),
+            Kind::Comma | Kind::RightBrace if quoted => {
+                let written = RawMatcher { at, op: MatchOp::Equal, value: name, span: named };
+                return self.compared(METRIC_NAME, written, named, raw);
+            }
             _ if quoted => return Err(self.unexpected(context, "\",\" or \"}\"")),
             _ => return Err(self.unexpected(context, "label matching operator")),
         };
@@ -75,8 +85,11 @@ impl Parser<'_> {
         if self.peek() != Kind::String {
             return Err(self.unexpected(context, "string"));
         }
-        let span = Span { start, end: self.token().span.end };
+        let (value_span, span) = (self.token().span, Span { start: named.start, end: self.token().span.end });
         let value = self.string()?;
+        let Some(name) = name.utf8() else {
+            return Err(Failure::new(named, format!("invalid label name {}", quote_bytes(name.as_bytes()))));
+        };
         if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
             self.regex_matchers += 1;
             if self.regex_matchers > MAX_REGEX_MATCHERS {
@@ -84,7 +97,21 @@ impl Parser<'_> {
                 return Err(Failure::new(span, message));
             }
         }
-        Matcher::new(name, op, value).map_err(|e| Failure::new(span, format!("error parsing regexp: {e}")))
+        self.compared(name, RawMatcher { at, op, value, span: value_span }, span, raw)
+    }
+
+    /// What was written as a matcher, at `span`.
+    fn compared(&self, name: &str, written: RawMatcher, span: Span, raw: &mut Vec<RawMatcher>) -> Result<Matcher> {
+        let failure = |reason: &dyn Display| Failure::new(span, format!("error parsing regexp: {reason}"));
+        if let Some(value) = written.value.utf8() {
+            return Matcher::new(name, written.op, value).map_err(|error| failure(&error));
+        }
+        let matcher = raw_matcher(name, written.op, &written.value).map_err(|error| match error {
+            RawError::NotUtf8 => failure(&format_args!("invalid UTF-8: `{}`", written.value.lossy())),
+            RawError::Regex(error) => failure(&error),
+        })?;
+        raw.push(written);
+        Ok(matcher)
     }
 
     /// `(a, "b c",)` behind `by`, `without`, `on`, `ignoring` and `group_…`.
@@ -112,10 +139,13 @@ impl Parser<'_> {
     fn grouping_string(&mut self) -> Result<String> {
         let span = self.token().span;
         let label = self.string()?;
-        if label.is_empty() {
-            return Err(Failure::new(span, "invalid label name for grouping: \"\""));
+        match label.utf8() {
+            Some(name) if !name.is_empty() => Ok(name.to_owned()),
+            _ => {
+                let name = quote_bytes(label.as_bytes());
+                Err(Failure::new(span, format!("invalid label name for grouping: {name}")))
+            }
         }
-        Ok(label)
     }
 }
 

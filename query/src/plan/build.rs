@@ -15,6 +15,8 @@ use crate::parse::ast::{
     AggregateOp, At, BinaryOp, Cardinality, Expr, ExprKind, Fill, Grouping, Link, Matching, Selector, Span,
 };
 use crate::parse::duration_expr::{Length, QueryTimes};
+use crate::parse::literal::Text;
+use crate::parse::strings::quote_bytes;
 
 /// Deepest tree that is planned and evaluated by recursion.
 const DEPTH_MAX: usize = 400;
@@ -206,7 +208,7 @@ impl Builder {
             None => AggregateParam::None,
             Some(param) => match self.node(param)? {
                 Node::Scalar(node) => AggregateParam::Scalar(node, param.span),
-                Node::String(label) => AggregateParam::Label(label),
+                Node::String(label) => AggregateParam::Label(label_name(&label)?),
                 _ => return Err(wrong_type("scalar or string")),
             },
         };
@@ -236,6 +238,12 @@ impl Builder {
         }
         Ok(lhs)
     }
+}
+
+/// The name of a label that is written.
+pub(super) fn label_name(text: &Text) -> Result<String, QueryError> {
+    let invalid = || QueryError::execution(format!("invalid label name {}", quote_bytes(text.as_bytes())));
+    text.utf8().map(str::to_owned).ok_or_else(invalid)
 }
 
 /// The selectors and sub-queries on the way to the first selector of a query, from left to right.

@@ -2,7 +2,7 @@
 
 use marigram_storage::model::labels::Labels;
 
-use super::build::Builder;
+use super::build::{Builder, label_name};
 use super::{HistogramSite, InfoNode, MatrixNode, Node, ScalarFold, ScalarNode, SortBy, SortOrder, VectorNode};
 use crate::error::QueryError;
 use crate::eval::function::math::{of_histogram, plain};
@@ -12,6 +12,7 @@ use crate::eval::function::{
 };
 use crate::eval::sweep::Sweep;
 use crate::parse::ast::{Boundary, Expr, ExprKind};
+use crate::parse::literal::Text;
 
 /// A function that the language has and this engine does not have yet.
 pub(super) fn not_there(name: &str) -> QueryError {
@@ -62,20 +63,20 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
         }
         "sort" => sort(builder, SortBy::Value, call, args),
         "sort_desc" => sort(builder, SortBy::ValueDescending, call, args),
-        "sort_by_label" => sort(builder, SortBy::Labels(string_args(args, 1)?), call, args),
-        "sort_by_label_desc" => sort(builder, SortBy::LabelsDescending(string_args(args, 1)?), call, args),
+        "sort_by_label" => sort(builder, SortBy::Labels(label_args(args, 1)?), call, args),
+        "sort_by_label_desc" => sort(builder, SortBy::LabelsDescending(label_args(args, 1)?), call, args),
         "label_replace" => {
             let text = |i| string_arg(args, i);
             let function = LabelFunction::replace(text(1)?, text(2)?, text(3)?, text(4)?)?;
             label(builder, function, args)
         }
         "label_join" => {
-            let function = LabelFunction::join(string_arg(args, 1)?, string_arg(args, 2)?, string_args(args, 3)?)?;
+            let function = LabelFunction::join(string_arg(args, 1)?, string_arg(args, 2)?, &string_args(args, 3)?)?;
             label(builder, function, args)
         }
         "histogram_quantile" => histogram(builder, HistogramFunction::Quantile, args),
         "histogram_quantiles" => {
-            histogram(builder, HistogramFunction::Quantiles(string_arg(args, 1)?.to_owned()), args)
+            histogram(builder, HistogramFunction::Quantiles(label_name(string_arg(args, 1)?)?), args)
         }
         "histogram_fraction" => histogram(builder, HistogramFunction::Fraction, args),
         "max_of" => fold_scalars(builder, ScalarFold::Max, args),
@@ -258,7 +259,7 @@ fn scalar_arg(builder: &mut Builder, args: &[Expr], at: usize) -> Result<ScalarN
     builder.scalar(arg(args, at)?)
 }
 
-fn string_arg(args: &[Expr], at: usize) -> Result<&str, QueryError> {
+fn string_arg(args: &[Expr], at: usize) -> Result<&Text, QueryError> {
     match &super::invariant::unwrap_parens(arg(args, at)?).kind {
         ExprKind::String(text) => Ok(text),
         _ => Err(QueryError::bad_data(format!("argument {} of the call must be a string", at + 1))),
@@ -266,8 +267,13 @@ fn string_arg(args: &[Expr], at: usize) -> Result<&str, QueryError> {
 }
 
 /// The arguments from the one at `from` on.
-fn string_args(args: &[Expr], from: usize) -> Result<Vec<String>, QueryError> {
-    (from..args.len()).map(|at| string_arg(args, at).map(str::to_owned)).collect()
+fn string_args(args: &[Expr], from: usize) -> Result<Vec<&Text>, QueryError> {
+    (from..args.len()).map(|at| string_arg(args, at)).collect()
+}
+
+/// The names of labels to be looked at. One that is not UTF-8 names no label, as an empty one does.
+fn label_args(args: &[Expr], from: usize) -> Result<Vec<String>, QueryError> {
+    Ok(string_args(args, from)?.into_iter().map(|name| name.utf8().unwrap_or_default().to_owned()).collect())
 }
 
 fn wrong_argument(name: &str) -> QueryError {

@@ -19,6 +19,7 @@ use marigram_storage::model::matcher::Matcher;
 use crate::eval::function::{HistogramFunction, LabelFunction, MapFunction, WindowFunction};
 use crate::names::is_metadata;
 use crate::parse::ast::{AggregateOp, BinaryOp, Boundary, Grouping, Matching, Span};
+use crate::parse::literal::Text;
 
 /// A plan by the type of its result.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) enum Node {
     Scalar(ScalarNode),
     Vector(VectorNode),
     Matrix(MatrixNode),
-    String(String),
+    String(Text),
 }
 
 /// A number per step.

@@ -4,6 +4,7 @@ use marigram_storage::model::labels::{Labels, LabelsBuilder};
 use regex::Regex;
 
 use crate::error::QueryError;
+use crate::parse::literal::Text;
 
 /// A function of a series' labels.
 #[derive(Debug)]
@@ -33,37 +34,31 @@ pub(crate) enum LabelFunction {
 impl LabelFunction {
     /// `label_replace(v, destination, replacement, source, pattern)`
     pub(crate) fn replace(
-        destination: &str,
-        replacement: &str,
-        source: &str,
-        pattern: &str,
+        destination: &Text,
+        replacement: &Text,
+        source: &Text,
+        pattern: &Text,
     ) -> Result<Self, QueryError> {
-        let regex = Regex::new(&format!("^(?s:{pattern})$"))
-            .map_err(|_| QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-        if destination.is_empty() {
-            return Err(QueryError::execution(format!(
-                "invalid destination label name in label_replace(): {destination}"
-            )));
-        }
+        let regex = pattern.utf8().and_then(|pattern| Regex::new(&format!("^(?s:{pattern})$")).ok());
+        let regex = regex.ok_or_else(|| invalid("regular expression in label_replace()", pattern))?;
+        let destination =
+            label_name(destination).ok_or_else(|| invalid("destination label name in label_replace()", destination))?;
         Ok(LabelFunction::Replace {
-            destination: destination.to_owned(),
-            replacement: replacement.to_owned(),
-            source: source.to_owned(),
+            destination,
+            replacement: written(replacement)?,
+            // No label has a name that is not UTF-8, nor an empty one.
+            source: source.utf8().unwrap_or_default().to_owned(),
             regex: Box::new(regex),
         })
     }
 
     /// `label_join(v, destination, separator, sources…)`
-    pub(crate) fn join(destination: &str, separator: &str, sources: Vec<String>) -> Result<Self, QueryError> {
-        if let Some(source) = sources.iter().find(|source| source.is_empty()) {
-            return Err(QueryError::execution(format!("invalid source label name in label_join(): {source}")));
-        }
-        if destination.is_empty() {
-            return Err(QueryError::execution(format!(
-                "invalid destination label name in label_join(): {destination}"
-            )));
-        }
-        Ok(LabelFunction::Join { destination: destination.to_owned(), separator: separator.to_owned(), sources })
+    pub(crate) fn join(destination: &Text, separator: &Text, sources: &[&Text]) -> Result<Self, QueryError> {
+        let source = |name| label_name(name).ok_or_else(|| invalid("source label name in label_join()", name));
+        let sources = sources.iter().map(|name| source(name)).collect::<Result<_, _>>()?;
+        let destination =
+            label_name(destination).ok_or_else(|| invalid("destination label name in label_join()", destination))?;
+        Ok(LabelFunction::Join { destination, separator: written(separator)?, sources })
     }
 
     /// The label that is written.
@@ -91,22 +86,42 @@ impl LabelFunction {
     }
 }
 
+/// A text that can be the name of a label.
+fn label_name(text: &Text) -> Option<String> {
+    text.utf8().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// A text that becomes part of a label's value. The parser has said already, and where, that it has to be UTF-8.
+fn written(text: &Text) -> Result<String, QueryError> {
+    text.utf8().map(str::to_owned).ok_or_else(|| invalid("label value", text))
+}
+
+fn invalid(what: &str, text: &Text) -> QueryError {
+    QueryError::execution(format!("invalid {what}: {}", text.lossy()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn replace(destination: &str, replacement: &str, source: &str, pattern: &str) -> Result<LabelFunction, QueryError> {
+        LabelFunction::replace(&destination.into(), &replacement.into(), &source.into(), &pattern.into())
+    }
+
     #[test]
     fn replacing_and_joining() {
         let labels = Labels::from_pairs([("__name__", "up"), ("src", "a-10")]);
-        let f = LabelFunction::replace("dst", "$2:${1}", "src", "([a-z])-(.*)").unwrap();
+        let f = replace("dst", "$2:${1}", "src", "([a-z])-(.*)").unwrap();
         assert_eq!(f.apply(&labels).unwrap().get("dst"), Some("10:a"));
-        let anchored = LabelFunction::replace("dst", "x", "src", "a").unwrap();
+        let anchored = replace("dst", "x", "src", "a").unwrap();
         assert_eq!(anchored.apply(&labels), None);
-        let emptied = LabelFunction::replace("src", "", "src", ".*").unwrap();
+        let emptied = replace("src", "", "src", ".*").unwrap();
         assert_eq!(emptied.apply(&labels).unwrap().get("src"), None);
-        assert!(LabelFunction::replace("", "", "src", ".*").is_err());
-        assert!(LabelFunction::replace("a", "", "src", "(").is_err());
-        let joined = LabelFunction::join("dst", "-", vec!["src".into(), "none".into(), "__name__".into()]).unwrap();
+        assert!(replace("", "", "src", ".*").is_err());
+        assert!(replace("a", "", "src", "(").is_err());
+        let joined =
+            LabelFunction::join(&"dst".into(), &"-".into(), &[&"src".into(), &"none".into(), &"__name__".into()])
+                .unwrap();
         assert_eq!(joined.apply(&labels).unwrap().get("dst"), Some("a-10--up"));
     }
 }
