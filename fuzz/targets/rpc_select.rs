@@ -3,14 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use marigram::rpc::convert::{lookup, member, node, select};
+use marigram::rpc::convert::{lookup, member, node, select, settle};
 use marigram_proto::cluster as proto;
 use marigram_storage::model::labels::Labels;
 use prost::Message;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, bytes)) = bytes.split_first() else { return };
-    match kind % 6 {
+    match kind % 7 {
         0 => answer(bytes),
         1 => {
             let Ok(request) = proto::SelectRequest::decode(bytes) else { return };
@@ -34,6 +34,16 @@ fuzz_target!(|bytes: &[u8]| {
             let Ok(response) = proto::HandshakeResponse::decode(bytes) else { return };
             if let Ok(handshake) = node::decode_handshake(&response) {
                 assert!(handshake.members.is_none_or(|list| list.check().is_ok()));
+            }
+        }
+        5 => {
+            if let Ok(request) = proto::SettleRequest::decode(bytes) {
+                let _ = settle::decode_request(&request);
+            }
+            if let Ok(response) = proto::SettleResponse::decode(bytes)
+                && let Ok((_, told)) = settle::decode_response(&response, 0)
+            {
+                assert!(told.settled.up_to_ms >= 0 && told.settled.since(told.settled.number).next().is_none());
             }
         }
         _ => {

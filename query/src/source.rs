@@ -7,7 +7,6 @@ use marigram_storage::context::Context;
 use marigram_storage::db::Settled;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
-use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 use marigram_storage::write::MetadataEntry;
@@ -15,8 +14,8 @@ use marigram_storage::write::MetadataEntry;
 /// Tells what has changed in the data of a source, so that answers can be kept.
 pub trait Changes: Send + Sync {
     /// Has changes of the tenant's samples up to this time noted from now on, and tells of those so far. A change is noted before it can
-    /// be seen, and again when all of it can.
-    fn settle(&self, tenant: &TenantId, up_to_ms: i64) -> Settled;
+    /// be seen, and again when all of it can. `None`: not all changes can be known now. May block, for as long as the context allows.
+    fn settle(&self, context: &Context, up_to_ms: i64) -> Option<Settled>;
 }
 
 /// Where series come from. All calls block, and see only the context's tenant.

@@ -222,6 +222,10 @@ pub struct QueryNodeArgs {
     #[command(flatten, next_help_heading = "Query limits")]
     pub query: QueryArgs,
 
+    /// The cache of range queries.
+    #[command(flatten, next_help_heading = "Query cache")]
+    pub cache: CacheArgs,
+
     /// The bucket.
     #[command(flatten, next_help_heading = "Bucket")]
     pub bucket: BucketArgs,

@@ -209,6 +209,7 @@ impl Settings {
     pub fn query(args: QueryNodeArgs) -> Result<Self, SettingsError> {
         let mut settings = Settings::common(Role::Query, args.common, Duration::ZERO)?;
         settings.query = QuerySettings::checked(args.query)?;
+        settings.query.cache = cache(args.cache)?;
         settings.cluster.catalog_interval = positive("catalog-interval", args.bucket.catalog_interval)?;
         settings.cluster.bucket_cache_bytes = args.bucket.bucket_cache;
         settings.need_storage_nodes()?;

@@ -32,9 +32,10 @@ use tokio::runtime::Handle;
 use super::archive::Archive;
 use super::ask::{Gathered, Question, ask, is_the_querys_own};
 use super::bucket_stream::BucketStream;
+use super::changes::Settlement;
 use super::completeness::{RollCall, bucket_part};
 use super::counters::Counters;
-use super::members::{Lookup, Members};
+use super::members::{Lookup, Members, Node};
 use crate::rpc::client::Answer;
 use crate::rpc::convert::select::AnswerHeader;
 
@@ -97,6 +98,17 @@ impl Cluster {
             (None, _) => self.incomplete(context, self.no_catalog())?,
         }
         Ok(list)
+    }
+
+    /// Has the members settle samples of the context's tenant. `None`: nobody can be asked, or the query is over.
+    pub(super) fn settle(&self, context: &Context, up_to_ms: i64) -> Option<Settlement> {
+        let catalog = self.archive.seen()?;
+        let list = self.members.list().filter(|list| same_cluster(&catalog, list).is_ok())?;
+        let question =
+            |node: Arc<dyn Node>, number| async move { node.settle(context, up_to_ms, number).await }.boxed();
+        let gathered = self.runtime.block_on(ask(&*self.members, list, self.patience, &question)).ok()?;
+        let complete = gathered.call.verdict().is_ok();
+        Some(Settlement { answers: gathered.answers, complete, catalog })
     }
 
     /// Whether queries can be planned: a list of members is known, and a catalog is confirmed. Does not block.

@@ -9,7 +9,6 @@ use marigram_storage::context::Context;
 use marigram_storage::db::{Db, Settled};
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
-use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 use marigram_storage::write::MetadataEntry;
@@ -19,8 +18,8 @@ use marigram_storage::write::MetadataEntry;
 pub struct Local(pub Arc<Db>);
 
 impl Changes for Local {
-    fn settle(&self, tenant: &TenantId, up_to_ms: i64) -> Settled {
-        self.0.settle(tenant, up_to_ms)
+    fn settle(&self, context: &Context, up_to_ms: i64) -> Option<Settled> {
+        Some(self.0.settle(context.tenant(), up_to_ms))
     }
 }
 

@@ -17,6 +17,7 @@ use marigram_storage::write::FamilyMetadata;
 use crate::peers::Peers;
 use crate::rpc::client::{Answer, NodeClient};
 use crate::rpc::convert::select::AnswerHeader;
+use crate::rpc::convert::settle::SettledNode;
 
 /// Who is listed, and who of them answers.
 pub trait Members: Send + Sync {
@@ -76,6 +77,14 @@ pub trait Node: Send + Sync {
         context: &'a Context,
         catalog_number: u64,
     ) -> BoxFuture<'a, Result<Answer<FamilyMetadata>>>;
+
+    /// Has the tenant's samples up to a time settled, and tells what has changed.
+    fn settle<'a>(
+        &'a self,
+        context: &'a Context,
+        up_to_ms: i64,
+        catalog_number: u64,
+    ) -> BoxFuture<'a, Result<(AnswerHeader, SettledNode)>>;
 }
 
 /// What a label request asks for.
@@ -150,5 +159,14 @@ impl Node for NodeClient {
         catalog_number: u64,
     ) -> BoxFuture<'a, Result<Answer<FamilyMetadata>>> {
         NodeClient::metadata(self, context, catalog_number).boxed()
+    }
+
+    fn settle<'a>(
+        &'a self,
+        context: &'a Context,
+        up_to_ms: i64,
+        catalog_number: u64,
+    ) -> BoxFuture<'a, Result<(AnswerHeader, SettledNode)>> {
+        NodeClient::settle(self, context, up_to_ms, catalog_number).boxed()
     }
 }

@@ -4,6 +4,7 @@
 mod archive;
 mod ask;
 mod bucket_stream;
+mod changes;
 mod cluster;
 pub mod completeness;
 mod counters;
@@ -14,6 +15,7 @@ mod seal;
 mod simulation;
 
 pub use archive::{Archive, Followed};
+pub use changes::ClusterChanges;
 pub use cluster::Cluster;
 pub(crate) use cluster::another_cluster;
 pub use counters::Counters;

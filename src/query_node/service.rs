@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use marigram_query::RangeCache;
 use marigram_storage::Result;
 use marigram_storage::bucket::catalog::CatalogBlock;
 use marigram_storage::env::Clock;
@@ -10,12 +11,12 @@ use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::bucket;
-use crate::fanout::{self, Archive, Cluster, Followed};
+use crate::fanout::{self, Archive, Cluster, ClusterChanges, Followed};
 use crate::peers::Peers;
 use crate::role::Role;
 use crate::service::{Reader, Service};
 use crate::status;
-use crate::telemetry::single;
+use crate::telemetry::{query_cache, single};
 
 /// The node.
 pub(super) struct QueryNode {
@@ -32,8 +33,13 @@ pub(super) struct QueryNode {
 impl QueryNode {
     pub(super) fn new(app: &App, peers: Arc<Peers>, bucket: Followed, runtime: &Handle) -> Self {
         let cluster = Cluster::new(Arc::clone(&peers) as _, Arc::new(bucket.clone()), runtime.clone());
+        let new_cache = |options| {
+            let changes = Arc::new(ClusterChanges::new(cluster.clone()));
+            RangeCache::new(options, Arc::clone(&app.env.clock), changes)
+        };
+        let cache = app.settings.query.cache.map(new_cache);
         QueryNode {
-            reader: Reader { source: Arc::new(cluster.clone()), engine: app.new_engine(), cache: None },
+            reader: Reader { source: Arc::new(cluster.clone()), engine: app.new_engine(), cache },
             peers,
             bucket,
             cluster,
@@ -118,5 +124,8 @@ impl Service for QueryNode {
         );
         self.cluster.counters().write(out);
         bucket::metrics::write(out, &self.bucket.blocks.stats());
+        if let Some(cache) = &self.reader.cache {
+            query_cache::write(out, &cache.stats());
+        }
     }
 }

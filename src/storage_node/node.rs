@@ -12,7 +12,8 @@ use marigram_storage::{Error, Result};
 
 use crate::config::Settings;
 use crate::rpc::convert::node::{Handshake, NodeState};
-use crate::rpc::convert::select::AnswerHeader;
+use crate::rpc::convert::select::{AnswerHeader, Scope};
+use crate::rpc::convert::settle::SettledNode;
 use crate::service::Service;
 use crate::status;
 
@@ -27,12 +28,15 @@ pub(crate) struct StorageNode {
     member: Member,
     members: MembersFile,
     db: OnceLock<Arc<Db>>,
+    /// Drawn anew by each process.
+    incarnation: u64,
 }
 
 impl StorageNode {
     /// A node whose store is not open yet.
     pub(crate) fn new(env: Env, settings: Settings, member: Member, members: MembersFile) -> Self {
-        StorageNode { env, settings, member, members, db: OnceLock::new() }
+        let incarnation = env.random.next_u128() as u64;
+        StorageNode { env, settings, member, members, db: OnceLock::new(), incarnation }
     }
 
     /// The store is recovered.
@@ -157,6 +161,16 @@ impl StorageNode {
             cluster_id: known.as_ref().map(|known| known.list.cluster_id),
             members: known.filter(|known| known.list.catalog_number > catalog_number).map(|known| known.list.clone()),
         })
+    }
+
+    /// Settles the tenant's samples up to a time: see [`Db::settle`].
+    ///
+    /// # Errors
+    /// Its data is not recovered yet.
+    pub(crate) fn settle(&self, scope: &Scope, up_to_ms: i64) -> Result<(AnswerHeader, SettledNode)> {
+        let settled = self.db()?.settle(&scope.tenant, up_to_ms);
+        let header = self.answer_header(scope.catalog_number)?;
+        Ok((header, SettledNode { incarnation: self.incarnation, settled }))
     }
 
     /// How it is.

@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use marigram_storage::db::{Db, DbOptions, Settled};
 use marigram_storage::env::ManualClock;
@@ -55,6 +56,20 @@ fn what_retention_drops_is_a_change() {
     db.maintain().unwrap();
     assert_eq!(db.stats().blocks_dropped, 1);
     assert_eq!(changed(&db, &before), [(NOW_MS - 5000, NOW_MS)]);
+}
+
+#[test]
+fn what_the_bucket_covers_goes_without_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &Arc::new(ManualClock::new(NOW_MS)));
+    db.append(batch("a", &[("i", NOW_MS - 5000, 1.0)])).unwrap();
+    db.seal().unwrap();
+    let before = settle(&db, NOW_MS);
+    let ulids: Vec<_> = db.sealed_blocks().iter().map(|block| block.meta.ulid).collect();
+    assert_eq!(db.covered(&ulids, Duration::ZERO), []);
+    db.maintain().unwrap();
+    assert_eq!((db.stats().blocks_dropped, db.drop_mark_ms()), (1, Some(NOW_MS - 5000)));
+    assert_eq!(changed(&db, &before), []);
 }
 
 /// What a reader kept: as of when, and what it read.

@@ -51,10 +51,15 @@ impl Request<'_> {
         let Some(asked) = Asked::new(self.engine, self.expr, query, times)? else { return self.pass(times) };
         let ruler = asked.key.ruler;
         let horizon_ms = self.cache.clock.now_ms().saturating_sub(self.cache.options.min_age_ms);
-        let settled = self.cache.changes.settle(self.context.tenant(), horizon_ms);
-        let newest_ms = asked.reads.newest_step_ms(settled.up_to_ms);
-        let keep_until = newest_ms.map(|ms| ruler.at_or_before(ms).saturating_add(1).min(asked.steps.end));
-        let Some(keep_until) = keep_until.filter(|until| *until > asked.steps.start) else { return self.pass(times) };
+        // Only what can be kept is worth asking for changes.
+        let keep_until = |up_to_ms| {
+            let newest_ms = asked.reads.newest_step_ms(up_to_ms)?;
+            let until = ruler.at_or_before(newest_ms).saturating_add(1).min(asked.steps.end);
+            (until > asked.steps.start).then_some(until)
+        };
+        let settle = |_| self.cache.changes.settle(self.context, horizon_ms);
+        let Some(settled) = keep_until(horizon_ms).and_then(settle) else { return self.pass(times) };
+        let Some(keep_until) = keep_until(settled.up_to_ms) else { return self.pass(times) };
 
         let kept = self.cache.shelf.lock().get(self.context.tenant(), &asked.key);
         let mut good = Vec::new();

@@ -9,7 +9,6 @@ use marigram_storage::env::ManualClock;
 use marigram_storage::model::histogram::Histogram;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::matcher::Matcher;
-use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 use marigram_storage::write::MetadataEntry;
@@ -50,10 +49,10 @@ impl Live {
 }
 
 impl Changes for Live {
-    fn settle(&self, _: &TenantId, up_to_ms: i64) -> Settled {
+    fn settle(&self, _: &Context, up_to_ms: i64) -> Option<Settled> {
         let (mark_ms, changes) = &mut *self.settled.lock();
         *mark_ms = up_to_ms.max(*mark_ms);
-        Settled::new(*mark_ms, changes.len() as u64, changes.clone())
+        Some(Settled::new(*mark_ms, changes.len() as u64, changes.clone()))
     }
 }
 

@@ -1,12 +1,14 @@
 //! The simulated cluster behind the traits of the fan-out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use marigram_storage::bucket::catalog::{Catalog, CatalogBlock};
 use marigram_storage::chunk::ChunkBuilder;
 use marigram_storage::context::Context;
+use marigram_storage::env::Clock;
 use marigram_storage::model::labels::Labels;
 use marigram_storage::model::member::{Member, MemberList};
 use marigram_storage::model::time::TimeRange;
@@ -19,6 +21,7 @@ use super::world::{CONFIRMED_MAX, Samples, State, World};
 use crate::fanout::{Archive, Lookup, Members, Node, Opened};
 use crate::rpc::client::Answer;
 use crate::rpc::convert::select::AnswerHeader;
+use crate::rpc::convert::settle::SettledNode;
 
 #[derive(Clone)]
 pub(super) struct Sim(pub Arc<Mutex<World>>);
@@ -40,6 +43,23 @@ impl Sim {
                 world.step();
             }
         }
+    }
+}
+
+/// Time stands still between two steps of the world.
+impl Clock for Sim {
+    fn now_ms(&self) -> i64 {
+        self.0.lock().now
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.now_ms() as u64)
+    }
+}
+
+impl std::fmt::Debug for Sim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sim")
     }
 }
 
@@ -160,6 +180,25 @@ impl Node for SimClient {
             Ok(Answer { header, items: Vec::new() })
         }
         .boxed()
+    }
+
+    fn settle<'a>(
+        &'a self,
+        _: &'a Context,
+        up_to_ms: i64,
+        catalog_number: u64,
+    ) -> BoxFuture<'a, Result<(AnswerHeader, SettledNode)>> {
+        async move { self.settle_now(up_to_ms, catalog_number) }.boxed()
+    }
+}
+
+/// For those who keep answers.
+impl SimClient {
+    fn settle_now(&self, up_to_ms: i64, catalog_number: u64) -> Result<(AnswerHeader, SettledNode)> {
+        // Damage keeps a node from reading, not from noting.
+        let (header, _) = self.answer(TimeRange::EMPTY, catalog_number)?;
+        let mut world = self.sim.0.lock();
+        Ok((header, world.nodes[self.index].settle(up_to_ms)))
     }
 }
 

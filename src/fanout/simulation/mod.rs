@@ -1,5 +1,5 @@
 //! Runs of the simulated cluster, each from a seed: every complete answer has everything that was acknowledged before
-//! it was asked for; an incomplete one says so; and what can be answered is answered.
+//! it was asked for, whether it was kept or is new; an incomplete one says so; and what can be answered is answered.
 
 mod fakes;
 mod world;
@@ -8,21 +8,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use marigram_query::cache::{CacheOptions, CacheResult, RangeCache};
 use marigram_query::source::Source;
+use marigram_query::{Engine, EngineOptions, QueryErrorKind, Value};
 use marigram_storage::context::Context;
 use marigram_storage::env::ManualClock;
 use marigram_storage::model::tenant::TenantId;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesDecoder};
-use marigram_storage::{ErrorKind, Result};
+use marigram_storage::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
 use self::fakes::{Sim, labels, value};
 use self::world::{SERIES, Samples, State, World};
-use super::Cluster;
+use super::{Cluster, ClusterChanges};
 
 const SEEDS: u64 = 400;
 const QUERIES: usize = 12;
+
+/// Answers about younger samples are not kept.
+const MIN_AGE: i64 = 100;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -32,6 +37,9 @@ struct Seen {
     partial: usize,
     bucket_reads: u64,
     bucket_replans: u64,
+    /// Complete answers of which all, and a part, were kept.
+    kept: u64,
+    partly_kept: u64,
 }
 
 fn context() -> Context {
@@ -54,15 +62,38 @@ fn select(cluster: &Cluster, context: &Context, range: TimeRange) -> Result<Samp
     Ok(found)
 }
 
+/// The same through the cache: `m` at each moment, and nothing before it.
+fn select_kept(cache: &RangeCache, cluster: &Cluster, context: &Context, range: TimeRange) -> Result<Samples> {
+    let engine = Engine::new(EngineOptions { lookback_ms: 1, ..EngineOptions::default() });
+    let times = (range.start_ms, range.end_ms, 1);
+    let output = cache.range(&engine, cluster, context, "m", times).map_err(|error| {
+        assert_eq!(error.kind, QueryErrorKind::Unavailable, "{error}");
+        Error::Unavailable(error.message)
+    })?;
+    let Value::Matrix(series) = output.value else { panic!("{:?}", output.value) };
+    let mut found = Samples::new();
+    for series in series {
+        let number = (0..SERIES).find(|number| labels(*number) == series.labels).unwrap();
+        for (t, v) in series.times_ms.iter().zip(&series.values) {
+            assert_eq!(*v, value((number, *t)));
+            found.insert((number, *t));
+        }
+    }
+    Ok(found)
+}
+
 fn run(seed: u64, runtime: &tokio::runtime::Handle, seen: &mut Seen) {
     let sim = Sim(Arc::new(Mutex::new(World::new(seed))));
     let cluster = Cluster::new(Arc::new(sim.clone()), Arc::new(sim.clone()), runtime.clone())
         .with_patience(Duration::from_secs(60));
+    let options = CacheOptions { bytes_max: 1 << 20, min_age_ms: MIN_AGE };
+    let cache = RangeCache::new(options, Arc::new(sim.clone()), Arc::new(ClusterChanges::new(cluster.clone())));
     for query in 0..QUERIES {
+        let kept = seed % 4 < 2;
         let (acknowledged, range, calm, partial) = {
             let mut world = sim.0.lock();
             world.restless = true;
-            for _ in 0..world.below(60) {
+            for _ in 0..world.below(if kept { 20 } else { 60 }) {
                 world.step();
             }
             let calm = world.below(3) == 0;
@@ -70,14 +101,18 @@ fn run(seed: u64, runtime: &tokio::runtime::Handle, seen: &mut Seen) {
                 world.calm();
                 lose_one_less_than_a_quorum(&mut world);
             }
-            let start_ms = world.now - world.below(400) as i64;
+            // Dashboards ask for about the same again.
+            let start_ms = if kept { world.now / 256 * 256 - 300 } else { world.now - world.below(400) as i64 };
             let range = TimeRange { start_ms, end_ms: start_ms + world.below(300) as i64 };
             let inside = |(_, t): &&(u64, i64)| range.contains(*t);
             let acknowledged = world.acknowledged.iter().filter(inside).copied().collect::<Samples>();
             (acknowledged, range, calm, world.below(3) == 0)
         };
         let context = if partial { context().allow_partial() } else { context() };
-        let found = select(&cluster, &context, range);
+        let found = match kept {
+            true => select_kept(&cache, &cluster, &context, range),
+            false => select(&cluster, &context, range),
+        };
         let series = cluster.series(&context, &[], range, 0);
         let told = format!("seed {seed}, query {query}, {range:?}, warnings {:?}", context.warnings());
         let whole = context.warnings().is_empty();
@@ -106,6 +141,13 @@ fn run(seed: u64, runtime: &tokio::runtime::Handle, seen: &mut Seen) {
     }
     seen.bucket_reads += cluster.counters().bucket_reads();
     seen.bucket_replans += cluster.counters().bucket_replans();
+    for (result, requests) in cache.stats().requests {
+        match result {
+            CacheResult::Hit => seen.kept += requests,
+            CacheResult::Partial => seen.partly_kept += requests,
+            CacheResult::Miss | CacheResult::Passed => {}
+        }
+    }
 }
 
 /// The most that may be missing, is.
@@ -127,4 +169,5 @@ fn complete_answers_have_everything_that_was_acknowledged() {
     let kinds = [seen.complete, seen.complete_though_missing, seen.refused, seen.partial];
     assert!(kinds.iter().all(|times| *times > 50), "{seen:?}");
     assert!(seen.bucket_reads > 50 && seen.bucket_replans > 10, "{seen:?}");
+    assert!(seen.kept > 20 && seen.partly_kept > 50, "{seen:?}");
 }

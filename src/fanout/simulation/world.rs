@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use marigram_storage::bucket::catalog::{Catalog, CatalogBlock, Contents};
+use marigram_storage::db::{Change, Recent, Settled};
 use marigram_storage::env::{Random, SeededRandom};
 use marigram_storage::model::member::{Member, MemberList};
 use marigram_storage::model::time::TimeRange;
 use ulid::Ulid;
+
+use crate::rpc::convert::settle::SettledNode;
 
 /// A catalog that was not confirmed for so long is not used.
 pub(super) const CONFIRMED_MAX: i64 = 30;
@@ -35,6 +38,16 @@ pub(super) struct SimNode {
     pub damaged: Option<TimeRange>,
     head: Samples,
     blocks: BTreeMap<Ulid, SimBlock>,
+    /// What it tells those who keep answers; forgotten when it dies.
+    changes: SimChanges,
+}
+
+#[derive(Default)]
+struct SimChanges {
+    incarnation: u64,
+    mark: Option<i64>,
+    number: u64,
+    recent: Recent,
 }
 
 struct SimBlock {
@@ -45,8 +58,30 @@ struct SimBlock {
 
 impl SimNode {
     fn new(member: Member) -> Self {
-        let (head, blocks) = Default::default();
-        SimNode { member, state: State::Up, told: None, drop_mark: None, damaged: None, head, blocks }
+        let (head, blocks, changes) = Default::default();
+        SimNode { member, state: State::Up, told: None, drop_mark: None, damaged: None, head, blocks, changes }
+    }
+
+    fn take(&mut self, samples: &Samples) {
+        self.head.extend(samples);
+        let range = samples.iter().map(|(_, t)| *t).fold(TimeRange::EMPTY, TimeRange::including);
+        let changes = &mut self.changes;
+        if changes.mark.is_some_and(|mark| range.start_ms <= mark) {
+            changes.number += 1;
+            changes.recent.push(Change { number: changes.number, range });
+        }
+    }
+
+    pub(super) fn settle(&mut self, up_to: i64) -> SettledNode {
+        let SimChanges { incarnation, mark, number, recent } = &mut self.changes;
+        let up_to = *mark.insert(mark.unwrap_or(up_to).max(up_to));
+        let settled = Settled::new(up_to, *number, recent.changes().collect());
+        SettledNode { incarnation: *incarnation, settled }
+    }
+
+    /// As another process, from its disk.
+    fn restart(&mut self) {
+        self.changes = SimChanges { incarnation: self.changes.incarnation + 1, ..SimChanges::default() };
     }
 
     /// Everything that it has in the range.
@@ -192,7 +227,7 @@ impl World {
         let series = self.below(SERIES);
         let samples = (0..5).map(|i| (series, self.now - late - i)).collect::<Samples>();
         for taker in &takers {
-            self.nodes[*taker].head.extend(&samples);
+            self.nodes[*taker].take(&samples);
         }
         let apart = takers.iter().map(|i| match &*self.nodes[*i].member.zone {
             "" => self.nodes[*i].member.node_name.clone(),
@@ -317,17 +352,24 @@ impl World {
         let node = &mut self.nodes[index];
         match kind {
             0 => node.damaged = Some(TimeRange { start_ms, end_ms: start_ms + 50 }),
-            1 => node.state = State::Replaying,
+            1 => {
+                node.state = State::Replaying;
+                node.restart();
+            }
             _ => node.state = State::Down,
         }
     }
 
     fn recover(&mut self) {
-        let index = self.random_node();
+        let (index, dead) = (self.random_node(), self.below(2) == 0);
         let node = &mut self.nodes[index];
+        // What was down was dead, or could not be reached for a while.
         node.state = match node.state {
-            State::Down => State::Replaying,
-            State::Replaying | State::Up => State::Up,
+            State::Down if dead => {
+                node.restart();
+                State::Replaying
+            }
+            State::Down | State::Replaying | State::Up => State::Up,
         };
         node.damaged = None;
     }

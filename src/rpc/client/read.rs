@@ -25,6 +25,7 @@ use super::NodeClient;
 use crate::rpc::convert::Malformed;
 use crate::rpc::convert::lookup::{self, Item};
 use crate::rpc::convert::select::{self, AnswerHeader, Joiner, Scope, held_bytes};
+use crate::rpc::convert::settle::{self, SettledNode};
 
 /// How often a waiting call looks at its cancel flag.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -148,6 +149,22 @@ impl NodeClient {
             items.extend(lookup::decode_metadata(piece).map_err(|malformed| self.malformed(malformed))?);
         }
         Ok(Answer { header, items })
+    }
+
+    /// Has the tenant's samples up to a time settled, and hears what has changed: see [`marigram_storage::db::Db::settle`].
+    ///
+    /// # Errors
+    /// The context's; the node's; it does not answer.
+    pub async fn settle(
+        &self,
+        context: &Context,
+        up_to_ms: i64,
+        catalog_number: u64,
+    ) -> Result<(AnswerHeader, SettledNode)> {
+        let message = settle::encode_request(&scope(context, catalog_number), up_to_ms);
+        let mut stub = self.select.clone();
+        let response = self.attended(context, stub.settle(message)).await?;
+        settle::decode_response(response.get_ref(), up_to_ms).map_err(|malformed| self.malformed(malformed))
     }
 
     async fn items<T: Item>(&self, context: &Context, mut stream: Streaming<proto::LookupPiece>) -> Result<Answer<T>> {

@@ -9,6 +9,7 @@ pub mod lookup;
 pub mod member;
 pub mod node;
 pub mod select;
+pub mod settle;
 mod starts;
 pub mod status;
 

@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Rpc, joined, overloaded, stopping};
 use crate::rpc::convert::lookup::{self, Item, Lookup};
 use crate::rpc::convert::select::{self, Pieces, Scope};
-use crate::rpc::convert::{Malformed, status};
+use crate::rpc::convert::{Malformed, settle, status};
 use crate::storage_node::node::StorageNode;
 
 /// Memory that one read may hold, whatever its asker allows.
@@ -230,5 +230,12 @@ impl Select for Rpc {
         });
         let pieces: Vec<_> = found.await?.into_iter().map(Ok).collect();
         Ok(Response::new(stream::iter(pieces)))
+    }
+
+    /// Takes no place and no thread: a few words under a lock that is held for as long.
+    async fn settle(&self, request: Request<proto::SettleRequest>) -> Answer<proto::SettleResponse> {
+        let (scope, up_to_ms) = settle::decode_request(request.get_ref())?;
+        let (header, node) = self.node.settle(&scope, up_to_ms).map_err(|error| status::encode(&error))?;
+        Ok(Response::new(settle::encode_response(&header, &node)))
     }
 }

@@ -55,6 +55,11 @@ impl Settled {
     pub fn since(&self, number: u64) -> impl Iterator<Item = TimeRange> + '_ {
         self.changes.iter().filter(move |change| change.number > number).map(|change| change.range)
     }
+
+    /// The changes that concern the tenant, with their numbers.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
 }
 
 /// The changes of a store's settled data.
@@ -72,12 +77,18 @@ struct Noted {
     of_all: Recent,
 }
 
-/// The newest changes, the oldest first.
+/// The newest changes, the oldest first. Those that are too many are made one with others.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<Change>);
+pub struct Recent(VecDeque<Change>);
 
 impl Recent {
-    fn push(&mut self, change: Change) {
+    /// The changes, as far as they are told apart.
+    pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Takes in one whose number is greater than all before.
+    pub fn push(&mut self, change: Change) {
         if let Some(newest) = self.0.back_mut()
             && newest.range == change.range
         {
@@ -106,8 +117,8 @@ impl Changes {
         let noted = self.noted.lock();
         let up_to_ms = self.up_to_ms.fetch_max(up_to_ms, Ordering::Relaxed).max(up_to_ms);
         fence(Ordering::SeqCst);
-        let of_tenant = noted.of_tenants.get(tenant).into_iter().flat_map(|recent| &recent.0);
-        Settled { up_to_ms, number: noted.number, changes: of_tenant.chain(&noted.of_all.0).copied().collect() }
+        let of_tenant = noted.of_tenants.get(tenant).into_iter().flat_map(Recent::changes);
+        Settled { up_to_ms, number: noted.number, changes: of_tenant.chain(noted.of_all.changes()).collect() }
     }
 
     /// Notes samples of `range` that are about to be seen, or are seen now.

@@ -50,6 +50,24 @@ pub(super) struct Leaving {
     files: BTreeSet<Ulid>,
 }
 
+/// Why blocks are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// The bucket has their samples: who asks it, too, misses nothing.
+    Covered,
+    /// Their samples go with them.
+    TooOld,
+}
+
+impl Dropped {
+    fn reason(self) -> &'static str {
+        match self {
+            Dropped::Covered => "the bucket covers it",
+            Dropped::TooOld => "it is older than the retention",
+        }
+    }
+}
+
 /// Both on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 struct Note {
@@ -133,7 +151,7 @@ impl Db {
         if let Some(newest_ms) = listed.iter().map(|block| block.range.end_ms).max() {
             self.raise_drop_mark(newest_ms)?;
             let ulids: Vec<Ulid> = listed.iter().map(|block| block.ulid).collect();
-            self.drop_blocks(&ulids, "the bucket covers it")?;
+            self.drop_blocks(&ulids, Dropped::Covered)?;
             self.forget_damage_of(&ulids)?;
         }
         self.leaving.lock().covered.retain(|ulid, _| !due.contains(ulid));
@@ -151,24 +169,29 @@ impl Db {
     }
 
     /// Drops blocks: from the catalog, from what selects read, from the disk. Under the maintenance lock.
-    pub(super) fn drop_blocks(&self, ulids: &[Ulid], reason: &str) -> Result<()> {
+    pub(super) fn drop_blocks(&self, ulids: &[Ulid], dropped: Dropped) -> Result<()> {
         {
             let mut leaving = self.leaving.lock();
             self.catalog.remove_blocks(ulids)?;
             leaving.files.extend(ulids);
         }
         let blocks = self.blocks.load_full();
-        let going = || blocks.iter().filter(|block| ulids.contains(&block.meta().ulid));
+        let note = || {
+            let going = blocks.iter().filter(|block| ulids.contains(&block.meta().ulid));
+            // What the bucket has is answered from there.
+            let lost = going.filter(|_| dropped == Dropped::TooOld);
+            lost.for_each(|block| self.changes.note_all(block.meta().range));
+        };
         // Before and after, as with samples that come.
-        going().for_each(|block| self.changes.note_all(block.meta().range));
+        note();
         self.blocks.rcu(|blocks| {
             let kept = blocks.iter().filter(|block| !ulids.contains(&block.meta().ulid));
             kept.cloned().collect::<Vec<_>>()
         });
-        going().for_each(|block| self.changes.note_all(block.meta().range));
+        note();
         self.counters.blocks_dropped.fetch_add(ulids.len() as u64, Ordering::Relaxed);
         for ulid in ulids {
-            tracing::info!(%ulid, reason, "dropped a block");
+            tracing::info!(%ulid, reason = dropped.reason(), "dropped a block");
         }
         self.remove_left_files()
     }

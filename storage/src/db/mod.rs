@@ -21,7 +21,7 @@ mod seal;
 mod select;
 mod stats;
 
-pub use changes::{Change, Settled};
+pub use changes::{Change, Recent, Settled};
 pub use cover::{SealedBlock, Unshipped};
 pub use damage::Damage;
 pub(crate) use drop_mark::FILE as DROP_MARK_FILE;

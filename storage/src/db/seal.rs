@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::cover::Dropped;
 use super::{Db, DbOptions};
 use crate::block::{Block, BlockMeta, BlockWriter, block_dir, remove_unfinished};
 use crate::compact::retention::{RetentionChoice, plan_retention};
@@ -177,7 +178,7 @@ impl Db {
                 tracing::warn!(%reason, "retention stopped");
                 Ok(())
             }
-            RetentionChoice::Drop(ulids) => self.drop_blocks(&ulids, "it is older than the retention"),
+            RetentionChoice::Drop(ulids) => self.drop_blocks(&ulids, Dropped::TooOld),
         }
     }
 
