@@ -30,13 +30,16 @@ impl Gauge {
         Gauge { pid }
     }
 
-    /// User and system time, seconds, in steps of 10 ms.
+    /// User and system time of all threads, those that have ended included, seconds.
     pub(crate) fn cpu_seconds(self) -> f64 {
-        let stat = self.read("stat");
-        // The name, in brackets, may hold anything; the fields after it are counted from the third.
-        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: `clock` and `time` are valid for the write of one value each.
+        let failed = unsafe {
+            libc::clock_getcpuclockid(self.pid as libc::pid_t, &mut clock) != 0
+                || libc::clock_gettime(clock, &mut time) != 0
+        };
+        assert!(!failed, "process {} has a clock of its CPU time", self.pid);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
     }
 
     /// Memory now.

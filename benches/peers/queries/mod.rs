@@ -22,7 +22,7 @@ use crate::workload::Workload;
 /// Repetitions of a query whose median counts; dear ones end after [`PATIENCE`].
 const REPETITIONS: usize = 40;
 const REPETITIONS_MIN: usize = 5;
-/// Long enough for the ten milliseconds in which CPU is counted.
+/// How long a query is asked again.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Of answers that are to be the same.
 const TOLERANCE: f64 = 1e-9;
