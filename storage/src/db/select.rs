@@ -21,6 +21,8 @@ use crate::select::{BATCH_TARGET_BYTES, EncodedChunk, SelectRequest, SelectedSer
 
 /// Entries are counted against the query's budget in steps of this size.
 const RESERVE_STEP_BYTES: usize = 64 << 10;
+/// Series whose labels are taken out of the head's index before those who add series have their turn.
+const SERIES_AT_ONCE: usize = 1024;
 
 /// One series in one source.
 struct Entry {
@@ -99,15 +101,20 @@ impl Db {
     ) -> Result<()> {
         let tenant = entries.context.tenant();
         let Some(head) = self.head.tenant(tenant) else { return Ok(()) };
-        let index = head.index();
-        let matching = index.postings().select(request.matchers);
+        let matching = head.index().postings().select(request.matchers);
         let mut present = roaring::RoaringBitmap::new();
         for partition in partitions {
             present |= partition.overlapping(tenant, &matching, request.range);
         }
-        for dense in &present {
-            if let Some((labels, id)) = index.labels(dense).zip(index.id(dense)) {
-                entries.push(SelectedSeries::new(labels, request.drop_labels, Some(id)), Place::Head { dense })?;
+        let present: Vec<u32> = present.iter().collect();
+        for few in present.chunks(SERIES_AT_ONCE) {
+            let index = head.lookup();
+            for dense in few {
+                // What the index has forgotten meanwhile is in a block, and blocks are looked at after this.
+                if let Some((labels, id)) = index.labels(*dense).zip(index.id(*dense)) {
+                    let series = SelectedSeries::new(labels, request.drop_labels, Some(id));
+                    entries.push(series, Place::Head { dense: *dense })?;
+                }
             }
         }
         Ok(())
