@@ -145,6 +145,8 @@ fn mistakes_are_said_as_prometheus_says_them() {
         ("a $ b", "1:3: parse error: unexpected character: '$'"),
         ("\"abc", "1:1: parse error: unterminated quoted string"),
         ("`abc", "1:1: parse error: unterminated raw string"),
+        ("x{a=\"b\u{fffd}c\"}", "1:5: parse error: invalid UTF-8 rune"),
+        ("x\u{fffd}", "1:2: parse error: unexpected character: '\u{fffd}'"),
         ("\"\\q\"", "1:1: parse error: unknown escape sequence U+0071 'q'"),
         ("0x", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"0x\": invalid syntax"),
         ("5mm", "1:1: parse error: bad number or duration syntax: \"5mm\""),

@@ -11,6 +11,10 @@ pub struct Quoted {
     pub end: usize,
 }
 
+/// What is said to a text that was no UTF-8: whoever decoded it has put U+FFFD in the place of what is none. Written as `\ufffd` it is one
+/// like any other.
+const INVALID_RUNE: &str = "invalid UTF-8 rune";
+
 /// Reads the literal whose opening quote (`"`, `'` or a backquote) stands at `start`.
 ///
 /// # Errors
@@ -20,13 +24,17 @@ pub fn read_quoted(text: &str, start: usize) -> Result<Quoted, String> {
     let quote = rest.next();
     if quote == Some('`') {
         let inner = rest.as_str();
-        let length = inner.find('`').ok_or("unterminated raw string")?;
+        let length = inner.find(['`', char::REPLACEMENT_CHARACTER]).ok_or("unterminated raw string")?;
+        if !inner[length..].starts_with('`') {
+            return Err(INVALID_RUNE.into());
+        }
         return Ok(Quoted { bytes: inner.as_bytes()[..length].to_vec(), end: start + length + 2 });
     }
     let mut bytes = Vec::new();
     while let Some(c) = rest.next() {
         match c {
             '\n' => break,
+            char::REPLACEMENT_CHARACTER => return Err(INVALID_RUNE.into()),
             '\\' => rest = read_escape(rest.as_str(), quote, &mut bytes)?.chars(),
             _ if Some(c) == quote => return Ok(Quoted { bytes, end: text.len() - rest.as_str().len() }),
             _ => push_char(c, &mut bytes),
@@ -153,6 +161,7 @@ pub(super) fn quote_char(c: char) -> String {
     match c {
         '\'' => "'\\''".into(),
         '"' => "'\"'".into(),
+        char::REPLACEMENT_CHARACTER => format!("'{c}'"),
         _ => {
             let mut inner = String::new();
             push_quoted_char(c, &mut inner);
@@ -209,5 +218,10 @@ mod tests {
         assert_eq!(read(r#""\x"#), Err("escape sequence not terminated".into()));
         assert_eq!(read("\"a\n\""), Err("unterminated quoted string".into()));
         assert_eq!(read("`a"), Err("unterminated raw string".into()));
+        for text in ["\"a\u{fffd}\"", "\"\u{fffd}", "`a\u{fffd}`", "`\u{fffd}"] {
+            assert_eq!(read(text), Err("invalid UTF-8 rune".into()));
+        }
+        assert_eq!(read("`a`\u{fffd}"), Ok(b"a".to_vec()));
+        assert_eq!(read(r#""\ufffd""#), Ok("\u{fffd}".into()));
     }
 }

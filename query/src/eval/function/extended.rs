@@ -52,7 +52,7 @@ struct Ends {
     right: f64,
 }
 
-/// `None` where no sample lies behind the start, or (smoothed) none before the end.
+/// `None` where no sample lies behind the start.
 fn ends(window: &Window<'_>, smoothed: bool, counter: bool) -> Option<Ends> {
     let Window { times, start_ms, end_ms, .. } = *window;
     let mut last = times.len().checked_sub(1)?;
@@ -62,7 +62,7 @@ fn ends(window: &Window<'_>, smoothed: bool, counter: bool) -> Option<Ends> {
         last = inner.partition_point(|t| *t < end_ms);
     }
     let time = |at: usize| times.get(at).copied();
-    if time(last)? <= start_ms || smoothed && time(first)? > end_ms {
+    if time(last)? <= start_ms {
         return None;
     }
     let left = match time(first)? < start_ms && smoothed {
@@ -87,6 +87,9 @@ fn interpolated(window: &Window<'_>, before: usize, time_ms: i64, counter: bool)
 /// The change between both ends, with what a counter lost in resets.
 fn change(window: &Window<'_>, smoothed: bool, counter: bool) -> Option<f64> {
     let Ends { mut first, last, left, right } = ends(window, smoothed, counter)?;
+    if *window.times.get(first)? > window.end_ms {
+        return None;
+    }
     let mut change = right - left;
     if counter {
         // Samples at the ends are in `left` and `right` already.
