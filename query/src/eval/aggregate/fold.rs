@@ -127,11 +127,8 @@ impl Fold {
 }
 
 impl Sink for Mutex<Fold> {
-    fn put(&self, series: SeriesColumn) -> Result<(), SeriesColumn> {
-        if series.column.has_histograms() {
-            return Err(series);
-        }
-        self.lock().add(&series).map(drop).map_err(|_| series)
+    fn put(&self, series: &SeriesColumn) -> bool {
+        !series.column.has_histograms() && self.lock().add(series).is_ok()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 use std::vec::IntoIter;
 
 use marigram_storage::context::{Context, Reservation};
@@ -23,16 +24,23 @@ pub(super) struct Portion {
 
 /// What comes next: series that were evaluated ahead, and behind them such that are not evaluated yet.
 ///
-/// The query's thread frees the series that it has read, evaluated ahead or not: an allocator that keeps a lock for each thread that
-/// allocates (glibc's does) has threads wait for each other when one frees what the other allocated.
+/// The query's thread frees the series that it has read, evaluated ahead or not, and what is in the sink is freed by the thread that
+/// made it: an allocator that keeps a lock for each thread that allocates (glibc's does) has threads wait for each other when one frees
+/// what the other allocated.
 #[derive(Default)]
 pub(super) struct Turn {
-    /// One that a sink gave back: the first.
-    given_back: Option<Box<Evaluated>>,
     evaluated: IntoIter<Evaluated>,
+    /// Which thread evaluated them.
+    by: Option<ThreadId>,
     /// First those that were evaluated.
     pub(super) series: IntoIter<SelectedSeries>,
     _reservation: Option<Reservation>,
+}
+
+/// Series that are in the sink, of one thread.
+pub(super) struct Spent {
+    by: Option<ThreadId>,
+    _evaluated: IntoIter<Evaluated>,
 }
 
 /// A series that was evaluated ahead: what it is over the grid, if anything, and what is remarked.
@@ -105,8 +113,8 @@ impl<E: Evaluate> Desk<E> {
                 evaluated.push(done);
             }
         }));
-        let evaluated = evaluated.into_iter();
-        (Turn { given_back: None, evaluated, series, _reservation: Some(reservation) }, intact.is_ok())
+        let (evaluated, by) = (evaluated.into_iter(), Some(thread::current().id()));
+        (Turn { evaluated, by, series, _reservation: Some(reservation) }, intact.is_ok())
     }
 
     fn evaluate_one(&mut self, work: &E, series: &SelectedSeries) -> Result<Evaluated, QueryError> {
@@ -139,9 +147,7 @@ impl Turn {
         eval: &EvalContext,
         work: &E,
     ) -> Result<Option<SeriesColumn>, QueryError> {
-        while let Some(Evaluated { series, remarks, looked }) =
-            self.given_back.take().map(|given_back| *given_back).or_else(|| self.evaluated.next())
-        {
+        for Evaluated { series, remarks, looked } in self.evaluated.by_ref() {
             eval.counts.add(work.scope(), &looked);
             drop(self.series.next());
             if let Some(remarks) = remarks {
@@ -162,34 +168,37 @@ impl Turn {
     /// Puts the series that were evaluated ahead into a sink, until one of them, or one that was not evaluated, needs the query's thread.
     /// Whether none does. What was remarked comes to `remarks`.
     pub(super) fn put_into(&mut self, sink: &dyn Sink, to: &Counted<'_>, remarks: &mut Remarks) -> bool {
-        let evaluated = self.evaluated.len();
-        for mut next in self.evaluated.by_ref() {
-            let put = match next.series.take() {
-                None => to.limit.hold(to.steps).is_ok(),
-                Some(mut series) => match series.column.count_against(to.limit) {
-                    Ok(()) => sink.put(series).map_err(|series| next.series = Some(series)).is_ok(),
-                    Err(_) => {
-                        next.series = Some(series);
-                        false
-                    }
-                },
-            };
-            if !put {
-                self.given_back = Some(Box::new(next));
+        let mut put = 0;
+        for next in self.evaluated.as_mut_slice() {
+            // While it is put it counts, with samples or without.
+            let held = to.limit.hold(to.steps);
+            if held.is_err() || next.series.as_ref().is_some_and(|series| !sink.put(series)) {
                 break;
             }
             to.counts.add(to.scope, &next.looked);
-            if let Some(made) = next.remarks {
+            if let Some(made) = next.remarks.take() {
                 remarks.absorb(*made);
             }
+            put += 1;
         }
-        let left = self.evaluated.len() + usize::from(self.given_back.is_some());
-        if left == 0 && self.series.len() == evaluated {
-            // The query's thread frees them.
+        if put == self.evaluated.len() && put == self.series.len() {
             return true;
         }
-        self.series.by_ref().take(evaluated - left).for_each(drop);
+        self.evaluated.by_ref().take(put).for_each(drop);
+        self.series.by_ref().take(put).for_each(drop);
         false
+    }
+
+    /// What its thread is to free when all is in the sink.
+    pub(super) fn spent(&mut self) -> Spent {
+        Spent { by: self.by, _evaluated: std::mem::take(&mut self.evaluated) }
+    }
+}
+
+impl Spent {
+    /// Whether this thread has made it.
+    pub(super) fn is_own(&self) -> bool {
+        self.by == Some(thread::current().id())
     }
 }
 

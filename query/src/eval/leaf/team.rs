@@ -16,13 +16,14 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 
 use marigram_storage::context::Context;
 use marigram_storage::select::SeriesBatch;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Evaluate;
-use super::portion::{Counted, Desk, Portion, Turn, cut};
+use super::portion::{Counted, Desk, Portion, Spent, Turn, cut};
 use crate::annotations::Remarks;
 use crate::eval::reader::SampleDecoder;
 use crate::eval::{Counts, EvalContext, EvalOptions, SampleLimit, Sink};
@@ -75,8 +76,8 @@ struct State<E: Evaluate> {
     helpers: usize,
     /// Those of them that are at work.
     active: usize,
-    /// Desks at which nobody works.
-    desks: Vec<Desk<E>>,
+    /// Desks at which nobody works. A thread comes back to its own: that knows timestamps which it has decoded.
+    desks: Vec<(ThreadId, Desk<E>)>,
     /// Until the query has ended.
     sink: Option<Arc<dyn Sink>>,
     at_sink: AtSink,
@@ -84,8 +85,10 @@ struct State<E: Evaluate> {
     remarks: Remarks,
     /// Of the sink, for the query's thread to go on with.
     panic: Option<Box<dyn Any + Send>>,
-    /// Series that are in the sink, for the query's thread to free.
-    spent: Vec<Turn>,
+    /// Series whose values are in the sink, for the query's thread to free, …
+    read: Vec<Turn>,
+    /// … and what was made of them, for those who made it.
+    spent: Vec<Spent>,
 }
 
 /// Who may put series into the sink.
@@ -152,6 +155,7 @@ impl<'q, E: Evaluate> Team<'q, E> {
                 at_sink: AtSink::Nobody,
                 remarks: Remarks::default(),
                 panic: None,
+                read: Vec::new(),
                 spent: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -188,9 +192,9 @@ impl<'q, E: Evaluate> Team<'q, E> {
             state.at_sink = AtSink::Nobody;
             state = self.shared.put(state);
         }
-        let spent = std::mem::take(&mut state.spent);
-        if !spent.is_empty() {
-            MutexGuard::unlocked(&mut state, || drop(spent));
+        let (read, spent) = (std::mem::take(&mut state.read), state.own_spent());
+        if !read.is_empty() || !spent.is_empty() {
+            MutexGuard::unlocked(&mut state, || drop((read, spent)));
         }
         loop {
             if let Some(panic) = state.panic.take() {
@@ -267,19 +271,25 @@ impl<E: Evaluate> Drop for Team<'_, E> {
         self.shared.context.cancel();
         let mut state = self.shared.state.lock();
         state.waiting = 0;
-        let (slots, spent) = (std::mem::take(&mut state.slots), std::mem::take(&mut state.spent));
+        let slots = std::mem::take(&mut state.slots);
         while state.active > 0 {
             self.shared.changed.wait(&mut state);
         }
         let (desks, sink) = (std::mem::take(&mut state.desks), state.sink.take());
+        let left = (std::mem::take(&mut state.read), std::mem::take(&mut state.spent));
         drop(state);
-        drop((slots, spent, desks, sink));
+        drop((slots, left, desks, sink));
     }
 }
 
 impl<E: Evaluate> State<E> {
     fn begun_or_done(&self) -> usize {
         self.slots.len() - self.waiting
+    }
+
+    /// What this thread has made and is to free.
+    fn own_spent(&mut self) -> Vec<Spent> {
+        self.spent.extract_if(.., |spent| spent.is_own()).collect()
     }
 }
 
@@ -301,7 +311,9 @@ impl<E: Evaluate> Shared<E> {
         match std::mem::replace(slot, Slot::Begun) {
             Slot::Waiting(portion) => {
                 state.waiting -= 1;
-                Some(Begun { number: state.first + at as u64, portion, desk: state.desks.pop() })
+                let own = state.desks.iter().position(|(of, _)| *of == thread::current().id());
+                let desk = own.map(|own| state.desks.swap_remove(own).1);
+                Some(Begun { number: state.first + at as u64, portion, desk })
             }
             other => {
                 *slot = other;
@@ -317,7 +329,7 @@ impl<E: Evaluate> Shared<E> {
         let (turn, intact) = desk.evaluate(&*self.work, portion, self.samples_max);
         let mut state = self.state.lock();
         if intact {
-            state.desks.push(desk);
+            state.desks.push((thread::current().id(), desk));
         }
         let slot = number.checked_sub(state.first).and_then(|at| usize::try_from(at).ok());
         if let Some(slot) = slot.and_then(|at| state.slots.get_mut(at)) {
@@ -341,11 +353,14 @@ impl<E: Evaluate> Shared<E> {
             let mut remarks = std::mem::take(&mut state.remarks);
             drop(state);
             let all = catch_unwind(AssertUnwindSafe(|| turn.put_into(&*sink, &counted, &mut remarks)));
+            // All that is left to free of its own is freed before the lock is taken.
+            let spent = matches!(all, Ok(true)).then(|| turn.spent()).filter(|spent| !spent.is_own());
             state = self.state.lock();
+            state.spent.extend(spent);
             state.remarks = remarks;
             state.at_sink = AtSink::Nobody;
             match all {
-                Ok(true) => state.spent.push(turn),
+                Ok(true) => state.read.push(turn),
                 Ok(false) => {
                     state.first -= 1;
                     state.slots.push_front(Slot::Back(turn));
@@ -360,12 +375,16 @@ impl<E: Evaluate> Shared<E> {
 impl<E: Evaluate> Task for Shared<E> {
     fn help(&self) -> bool {
         let mut state = self.state.lock();
+        let spent = state.own_spent();
         let Some(begun) = self.begin(&mut state) else {
             state.helpers -= 1;
+            drop(state);
+            drop(spent);
             return false;
         };
         state.active += 1;
         drop(state);
+        drop(spent);
         let mut state = self.finish(begun);
         state.active -= 1;
         let more = state.waiting > 0 && state.begun_or_done() < self.portions_max;

@@ -118,13 +118,15 @@ impl Seen {
 }
 
 impl Sink for Watched {
-    fn put(&self, series: SeriesColumn) -> Result<(), SeriesColumn> {
+    fn put(&self, series: &SeriesColumn) -> bool {
         let id = series.labels.id();
         if self.seen.lock().see(id).is_err() {
-            return Err(series);
+            return false;
         }
-        self.sink.put(series).inspect_err(|_| {
+        let taken = self.sink.put(series);
+        if !taken {
             self.seen.lock().series.remove(&id);
-        })
+        }
+        taken
     }
 }
