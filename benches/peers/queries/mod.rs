@@ -1,4 +1,5 @@
-//! Queries beside the peers: the load `main` at rest in each system, then every query cold (the first time after a restart) and warm.
+//! Queries beside the peers: the load `main` at rest in each system, then every query cold (the first time after a restart) and warm,
+//! some times of each system in turn.
 //!
 //! Answers of Marigram and Prometheus must agree, or the figures are worth nothing; VictoriaMetrics' are not compared, since
 //! it does not extrapolate. CPU is that of the server, over all repetitions; latency is the time to the last byte of the
@@ -12,7 +13,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clock::Behind;
-use crate::raw::Raw;
+use crate::measure::Gauge;
+use crate::raw::{Raw, Received};
 use crate::run::{Corpus, quantile};
 use crate::sender::now;
 use crate::server::{Server, System};
@@ -21,7 +23,11 @@ use crate::workload::Workload;
 
 /// Repetitions of a query whose median counts; dear ones end after [`PATIENCE`].
 const REPETITIONS: usize = 40;
-const REPETITIONS_MIN: usize = 5;
+const REPETITIONS_MIN: usize = 10;
+/// So many of them at a time, …
+const ROUND: usize = 10;
+/// … after some that are not counted: processors and their caches were others' before.
+const AGAIN: usize = 3;
 /// How long a query is asked again.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Of answers that are to be the same.
@@ -74,7 +80,7 @@ impl Ask {
     }
 }
 
-/// Loads `workload` into each system and asks everything; prints a table.
+/// Loads `workload` into each system and asks everything of all of them; prints a table.
 pub(crate) fn run(
     workload: &Workload,
     corpus: &mut Corpus,
@@ -87,68 +93,111 @@ pub(crate) fn run(
     let pod = crate::load::pod_name(0);
     let listed: Vec<_> =
         list::all(&pod).into_iter().filter(|query| only.is_none_or(|only| query.name.contains(only))).collect();
-    let mut columns: Vec<(System, Vec<Taken>)> = vec![];
-    for (system, binary) in systems {
-        let taken = ask_all(*system, binary, corpus, workload, behind(), |server| {
-            listed.iter().map(|query| measure(server, &query.ask, (shape.start_ms, end_ms))).collect()
-        });
-        columns.push((*system, taken));
+    let loaded: Vec<_> =
+        systems.iter().map(|(system, binary)| load(*system, binary, corpus, workload, behind())).collect();
+    println!("all are loaded, asking");
+    let mut columns: Vec<(System, Vec<Taken>)> = systems.iter().map(|(system, _)| (*system, vec![])).collect();
+    for query in &listed {
+        let (path, parameters) = query.ask.request(shape.start_ms, end_ms);
+        let parameters: Vec<(&str, &str)> = parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let mut asked: Vec<_> = loaded.iter().map(|(_, server)| Asked::new(server, &path, &parameters)).collect();
+        // In turns: a machine that becomes slower does so for all. Whose turn it is not does nothing, not even for itself.
+        while asked.iter().any(|asked| !asked.is_done()) {
+            asked.iter_mut().filter(|asked| !asked.is_done()).for_each(Asked::round);
+        }
+        for ((_, column), asked) in columns.iter_mut().zip(asked) {
+            column.push(asked.taken());
+        }
     }
     print(&listed, &columns);
 }
 
-fn ask_all(
-    system: System,
-    binary: &Path,
-    corpus: &mut Corpus,
-    workload: &Workload,
-    behind: Behind,
-    ask: impl FnOnce(&Server) -> Vec<Taken>,
-) -> Vec<Taken> {
+/// A system with everything on disk, in which no cache is warm but the kernel's.
+fn load(system: System, binary: &Path, corpus: &mut Corpus, workload: &Workload, behind: Behind) -> (Folder, Server) {
     let folder = Folder::new(&format!("queries-{}", system.name()));
     let mut server = Server::start(system, binary, folder.path(), behind);
     corpus.restart(workload);
     corpus.send(server.address(), 0, workload.rounds());
     server.rest();
     server.gauge().wait_idle(Duration::from_secs(7));
-    // Everything is on disk and no cache is warm but the kernel's.
     server.kill_and_start();
     server.gauge().wait_idle(Duration::from_secs(3));
-    println!("{}: loaded, asking", system.name());
-    ask(&server)
+    server.pause();
+    println!("{}: loaded", system.name());
+    (folder, server)
 }
 
-fn measure(server: &Server, ask: &Ask, (start_ms, end_ms): (i64, i64)) -> Taken {
-    let (path, parameters) = ask.request(start_ms, end_ms);
-    let parameters: Vec<(&str, &str)> = parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let gauge = server.gauge();
-    gauge.forget_peak();
-    let mut client = Raw::connect(server.address());
-    let mut once = || {
-        let begin = now();
-        let received = client.get(&path, &parameters);
-        let taken_ms = begin.elapsed().as_secs_f64() * 1000.0;
-        assert_eq!(received.status, 200, "{parameters:?}: {}", received.json());
-        (taken_ms, received)
-    };
-    let cpu_before = gauge.cpu_seconds();
-    let (cold_ms, received) = once();
-    let cold_cpu_ms = (gauge.cpu_seconds() - cpu_before) * 1000.0;
-    let (begin, cpu_before, mut latencies) = (now(), gauge.cpu_seconds(), vec![]);
-    while latencies.len() < REPETITIONS && (latencies.len() < REPETITIONS_MIN || begin.elapsed() < PATIENCE) {
-        latencies.push(once().0);
+/// A query that is asked of one system.
+struct Asked<'a> {
+    server: &'a Server,
+    gauge: Gauge,
+    client: Raw,
+    path: &'a str,
+    parameters: &'a [(&'a str, &'a str)],
+    cold_ms: f64,
+    cold_cpu_ms: f64,
+    answer: Value,
+    latencies_ms: Vec<f64>,
+    cpu_s: f64,
+}
+
+impl<'a> Asked<'a> {
+    /// Asks for the first time.
+    fn new(server: &'a Server, path: &'a str, parameters: &'a [(&'a str, &'a str)]) -> Self {
+        server.resume();
+        let gauge = server.gauge();
+        gauge.forget_peak();
+        let mut client = Raw::connect(server.address());
+        let cpu_s = gauge.cpu_seconds();
+        let (cold_ms, received) = once(&mut client, path, parameters);
+        let cold_cpu_ms = (gauge.cpu_seconds() - cpu_s) * 1000.0;
+        let answer = received.json()["data"].take();
+        let (latencies_ms, cpu_s) = (vec![], 0.0);
+        server.pause();
+        Asked { server, gauge, client, path, parameters, cold_ms, cold_cpu_ms, answer, latencies_ms, cpu_s }
     }
-    let cpu_ms = (gauge.cpu_seconds() - cpu_before) * 1000.0 / latencies.len() as f64;
-    latencies.sort_by(f64::total_cmp);
-    Taken {
-        cold_ms,
-        cold_cpu_ms,
-        p50_ms: quantile(&latencies, 0.5),
-        p99_ms: quantile(&latencies, 0.99),
-        cpu_ms,
-        peak_mib: gauge.memory().peak as f64 / f64::from(1 << 20),
-        answer: received.json()["data"].take(),
+
+    fn is_done(&self) -> bool {
+        let asked = self.latencies_ms.len();
+        let patient = self.latencies_ms.iter().sum::<f64>() < PATIENCE.as_secs_f64() * 1000.0;
+        asked >= REPETITIONS || asked >= REPETITIONS_MIN && !patient
     }
+
+    /// Asks some times more.
+    fn round(&mut self) {
+        self.server.resume();
+        for _ in 0..AGAIN {
+            once(&mut self.client, self.path, self.parameters);
+        }
+        let before = self.gauge.cpu_seconds();
+        for _ in 0..ROUND {
+            self.latencies_ms.push(once(&mut self.client, self.path, self.parameters).0);
+        }
+        self.cpu_s += self.gauge.cpu_seconds() - before;
+        self.server.pause();
+    }
+
+    fn taken(mut self) -> Taken {
+        self.latencies_ms.sort_by(f64::total_cmp);
+        Taken {
+            cold_ms: self.cold_ms,
+            cold_cpu_ms: self.cold_cpu_ms,
+            p50_ms: quantile(&self.latencies_ms, 0.5),
+            p99_ms: quantile(&self.latencies_ms, 0.99),
+            cpu_ms: self.cpu_s * 1000.0 / self.latencies_ms.len() as f64,
+            peak_mib: self.gauge.memory().peak as f64 / f64::from(1 << 20),
+            answer: self.answer,
+        }
+    }
+}
+
+/// Asks once: how long it took, ms, and what came.
+fn once(client: &mut Raw, path: &str, parameters: &[(&str, &str)]) -> (f64, Received) {
+    let begin = now();
+    let received = client.get(path, parameters);
+    let taken_ms = begin.elapsed().as_secs_f64() * 1000.0;
+    assert_eq!(received.status, 200, "{parameters:?}: {}", received.json());
+    (taken_ms, received)
 }
 
 fn print(listed: &[list::Listed], columns: &[(System, Vec<Taken>)]) {
