@@ -134,3 +134,86 @@ impl Heard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use marigram_storage::bucket::catalog::{CatalogBlock, Contents};
+
+    use super::*;
+
+    fn range(start_ms: i64, end_ms: i64) -> TimeRange {
+        TimeRange { start_ms, end_ms }
+    }
+
+    /// What a member answers: its disk, its process, its newest change, and the changes since the first.
+    fn answer(disk_id: u128, incarnation: u64, number: u64, changes: &[(u64, TimeRange)]) -> Answered<SettledNode> {
+        let changes = changes.iter().map(|(number, range)| Change { number: *number, range: *range }).collect();
+        let settled = Settled::new(100, number, changes);
+        let (node_name, address) = (disk_id.to_string(), disk_id.to_string());
+        Answered { node_name, disk_id, address, drop_mark_ms: None, answer: SettledNode { incarnation, settled } }
+    }
+
+    /// Where samples have changed since `before`.
+    fn since(before: &Settled, now: &Settled) -> Vec<TimeRange> {
+        now.since(before.number).collect()
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_of_who_was_away_anything_may_have_changed() {
+        let (mut heard, tenant) = (Heard::default(), TenantId::default());
+        let first = heard.hear(&tenant, &[answer(1, 7, 4, &[(4, range(0, 9))]), answer(2, 7, 0, &[])]).unwrap();
+        let changes = [(4, range(0, 9)), (5, range(20, 30))];
+        let second = heard.hear(&tenant, &[answer(1, 7, 5, &changes), answer(2, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&first, &second), [range(20, 30)], "what it told before is known");
+        let late = heard.hear(&tenant, &[answer(1, 7, 4, &changes[..1]), answer(2, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&second, &late), [], "an older answer that comes later tells nothing new");
+        let without = heard.hear(&tenant, &[answer(1, 7, 5, &changes)]).unwrap();
+        assert_eq!(since(&late, &without), []);
+        let back = heard.hear(&tenant, &[answer(1, 7, 5, &changes), answer(2, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&without, &back), [TimeRange::ALL], "it was away");
+        let restarted = heard.hear(&tenant, &[answer(1, 8, 0, &[]), answer(2, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&back, &restarted), [TimeRange::ALL], "it is another process");
+        assert_eq!(heard.hear(&tenant, &[]), None);
+    }
+
+    #[test]
+    fn what_goes_from_the_bucket_is_a_change_for_every_tenant() {
+        let catalog = |number, ulids: &[u128]| {
+            let block = |ulid: &u128| CatalogBlock {
+                ulid: Ulid(*ulid),
+                range: range(*ulid as i64, *ulid as i64 + 10),
+                level: 1,
+                series: 1,
+                samples: 1,
+                size_bytes: 1,
+                sources: Vec::new(),
+            };
+            let contents = Contents { blocks: ulids.iter().map(block).collect(), ..Contents::default() };
+            Arc::new(Catalog { number, contents, ..Catalog::none() })
+        };
+        let (mut heard, tenant) = (Heard::default(), TenantId::default());
+        heard.look_at(catalog(3, &[1, 20]));
+        let before = heard.hear(&tenant, &[answer(1, 7, 0, &[])]).unwrap();
+        heard.look_at(catalog(4, &[1, 20, 40]));
+        // One that is older than what was seen tells nothing.
+        heard.look_at(catalog(2, &[]));
+        let more = heard.hear(&tenant, &[answer(1, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&before, &more), []);
+        heard.look_at(catalog(5, &[20, 40]));
+        let fewer = heard.hear(&tenant, &[answer(1, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&more, &fewer), [range(1, 11)]);
+    }
+
+    #[test]
+    fn tenants_are_bounded_and_what_was_kept_for_one_that_is_forgotten_is_not_good() {
+        let mut heard = Heard::default();
+        let tenant = |number: usize| TenantId::parse(&number.to_string()).unwrap();
+        let first = heard.hear(&tenant(0), &[answer(1, 7, 0, &[])]).unwrap();
+        for number in 1..=TENANTS_MAX {
+            heard.hear(&tenant(number), &[answer(1, 7, 0, &[])]);
+            assert!(heard.tenants.len() <= TENANTS_MAX);
+        }
+        let again = heard.hear(&tenant(0), &[answer(1, 7, 0, &[])]).unwrap();
+        assert_eq!(since(&first, &again), [TimeRange::ALL]);
+    }
+}
