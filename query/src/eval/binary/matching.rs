@@ -1,7 +1,7 @@
 //! How the series of two vectors find each other, and what labels their result has.
 
 use hashbrown::HashSet;
-use marigram_storage::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
+use marigram_storage::model::labels::{Labels, METRIC_NAME};
 
 use crate::names::is_metadata;
 use crate::parse::ast::{Cardinality, Matching};
@@ -32,13 +32,10 @@ impl<'q> Matcher<'q> {
         let labels = many.without(|name| {
             drop_name && is_metadata(name) || one_to_one && self.matching.on != self.names.contains(name)
         });
-        if self.matching.include.is_empty() {
+        let include = &self.matching.include;
+        if include.is_empty() {
             return labels;
         }
-        let mut builder = LabelsBuilder::from_labels(&labels);
-        for name in &self.matching.include {
-            builder.set(name, one.get(name).unwrap_or(""));
-        }
-        builder.build()
+        labels.with_from(one, |name| include.iter().any(|included| included.as_bytes() == name))
     }
 }
