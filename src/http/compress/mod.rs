@@ -5,17 +5,16 @@
 //! 3. A part ends at a byte's end, without a last block but for the last part: one after the other they are one
 //!    DEFLATE stream, which is a gzip file (RFC 1952) with a header before it and checksum and length behind.
 //!    It is one member: browsers do not look for another one.
-//! 4. libdeflate takes a fifth less time than flate2, but all that it makes ends a stream. The last part is therefore
-//!    as long as one thread's share of all of it.
 
-use std::cell::RefCell;
+mod part;
+
 use std::ops::Range;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use flate2::{Compress, Compression, FlushCompress};
-use libdeflater::{CompressionError, CompressionLvl, Compressor};
 use marigram_query::Engine;
+
+use part::{deflate, deflate_last, gzip};
 
 /// Shorter bodies stay as they are: they would hardly become shorter.
 const SHORT_BYTES: usize = 32;
@@ -25,15 +24,6 @@ const WHOLE_BYTES: usize = 64 << 10;
 const PART_BYTES: usize = 40 << 10;
 /// Member header: DEFLATE, no name, no time, fastest level, of an unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
-
-thread_local! {
-    /// Answers are long rows of digits: what higher levels save is little beside the time that they take. Both have tables of some
-    /// 100 KiB.
-    static STREAM: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
-    /// Level 1 is the fastest one that compresses.
-    static COMPRESSOR: RefCell<Compressor> =
-        RefCell::new(Compressor::new(CompressionLvl::new(1).unwrap_or_default()));
-}
 
 /// What an answer's body may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,11 +58,12 @@ impl Packer {
             return self.pack_whole(body);
         }
         let lengths: Vec<usize> = body.chunks(PART_BYTES).map(<[u8]>::len).collect();
-        let cuts = cut(&lengths, body.len().div_ceil(engine.threads_max()));
-        let made = in_parts(engine, cuts.len(), move |part, is_last| {
+        let cuts = cut(&lengths);
+        let parts = cuts.len();
+        let made = engine.in_parts(parts, move |part| {
             let chunks = cuts.get(part).cloned().unwrap_or_default();
             let end = body.len().min(chunks.end * PART_BYTES);
-            Part::new(body.get(chunks.start * PART_BYTES..end).unwrap_or_default(), is_last)
+            Part::new(body.get(chunks.start * PART_BYTES..end).unwrap_or_default(), part + 1 == parts)
         });
         Packed { body: join(made), is_gzip: true }
     }
@@ -86,7 +77,7 @@ impl Packer {
         write: impl Fn(&mut Vec<u8>, Range<usize>) + Send + Sync + 'static,
     ) -> Packed {
         let bytes: usize = rows.iter().sum();
-        let cuts = cut(rows, bytes.div_ceil(engine.threads_max()));
+        let cuts = cut(rows);
         if bytes <= WHOLE_BYTES || cuts.len() == 1 {
             let mut body = Vec::with_capacity(bytes);
             write(&mut body, 0..rows.len());
@@ -100,26 +91,21 @@ impl Packer {
         };
         match self.takes_gzip {
             true => {
-                let made = in_parts(engine, parts, move |part, is_last| Part::new(&write(part), is_last));
+                let made = engine.in_parts(parts, move |part| Part::new(&write(part), part + 1 == parts));
                 Packed { body: join(made), is_gzip: true }
             }
-            false => Packed { body: in_parts(engine, parts, move |part, _| write(part)).concat(), is_gzip: false },
+            false => Packed { body: engine.in_parts(parts, write).concat(), is_gzip: false },
         }
     }
 }
 
-/// Cuts rows of these lengths into parts, the last of them about as long as `share`. There is at least one.
-fn cut(rows: &[usize], share: usize) -> Vec<Range<usize>> {
-    let mut left: usize = rows.iter().sum();
+/// Cuts rows of these lengths into parts. There is at least one.
+fn cut(rows: &[usize]) -> Vec<Range<usize>> {
     let (mut parts, mut from, mut part_bytes) = (Vec::new(), 0, 0);
     for (row, bytes) in rows.iter().enumerate() {
-        if left <= share {
-            break;
-        }
         part_bytes += bytes;
         if part_bytes >= PART_BYTES {
             parts.push(from..row + 1);
-            left -= part_bytes;
             (from, part_bytes) = (row + 1, 0);
         }
     }
@@ -127,17 +113,6 @@ fn cut(rows: &[usize], share: usize) -> Vec<Range<usize>> {
         parts.push(from..rows.len());
     }
     parts
-}
-
-/// What `make` makes of each part, told whether it is the last one. That is begun first: it takes longest.
-fn in_parts<T: Send + 'static>(
-    engine: &Engine,
-    parts: usize,
-    make: impl Fn(usize, bool) -> T + Send + Sync + 'static,
-) -> Vec<T> {
-    let mut made = engine.in_parts(parts, move |number| make(parts - 1 - number, number == 0));
-    made.reverse();
-    made
 }
 
 impl Packed {
@@ -161,26 +136,6 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
         let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
         ["gzip", "x-gzip"].iter().any(|gzip| name.trim().eq_ignore_ascii_case(gzip)) && weight.is_none_or(|q| q > 0.0)
-    })
-}
-
-/// A body in one piece.
-fn gzip(body: &[u8]) -> Vec<u8> {
-    in_one_piece(body, Compressor::gzip_compress_bound, Compressor::gzip_compress)
-}
-
-/// What one of the compressor's formats makes of bytes; `bound` is how long that may be.
-fn in_one_piece(
-    bytes: &[u8],
-    bound: impl Fn(&mut Compressor, usize) -> usize,
-    compress: impl Fn(&mut Compressor, &[u8], &mut [u8]) -> Result<usize, CompressionError>,
-) -> Vec<u8> {
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        let mut out = vec![0; bound(compressor, bytes.len())];
-        // There is room for whatever it becomes.
-        let written = compress(compressor, bytes, &mut out).unwrap_or_default();
-        out.truncate(written);
-        out
     })
 }
 
@@ -214,29 +169,6 @@ fn join(parts: Vec<Part>) -> Vec<u8> {
     // Modulo 2^32, as the format has it.
     out.extend_from_slice(&(bytes as u32).to_le_bytes());
     out
-}
-
-/// The part that ends the stream.
-fn deflate_last(bytes: &[u8]) -> Vec<u8> {
-    in_one_piece(bytes, Compressor::deflate_compress_bound, Compressor::deflate_compress)
-}
-
-/// A part behind which others come.
-fn deflate(mut bytes: &[u8]) -> Vec<u8> {
-    STREAM.with_borrow_mut(|stream| {
-        stream.reset();
-        let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
-        loop {
-            let before = stream.total_in();
-            // Compression as such has no errors.
-            let _ = stream.compress_vec(bytes, &mut out, FlushCompress::Sync);
-            bytes = bytes.get((stream.total_in() - before) as usize..).unwrap_or_default();
-            if bytes.is_empty() && out.len() < out.capacity() {
-                return out;
-            }
-            out.reserve(out.len().max(64));
-        }
-    })
 }
 
 #[cfg(test)]
