@@ -1,5 +1,6 @@
 //! The engine: a query text in, an answer out.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use marigram_storage::context::Context;
@@ -259,6 +260,7 @@ impl Engine {
             kept: Kept::new(context.clone()),
             parallel: self.workers.as_deref().map(|pool| Parallel { options: self.options.parallelism, pool }),
             scopes: Scopes::new(self.counts_steps),
+            is_ahead: Cell::default(),
             eval: EvalContext::new(context.clone(), options, limit, counts),
         }
     }
@@ -300,7 +302,9 @@ fn range_vector(exec: &Exec<'_>, node: &VectorNode, grid: Grid) -> Result<Vec<Se
     while let Some(series) = operator.next()? {
         let (labels, column) = (series.final_labels(), series.column);
         let mut samples = column.present.count();
-        let (times_ms, values) = column.samples().map(|(step, value)| (grid.time_ms(step), value)).unzip();
+        let (mut times_ms, mut values) = (Vec::with_capacity(samples), Vec::with_capacity(samples));
+        times_ms.extend(column.float_steps().iter().map(|step| grid.time_ms(step)));
+        values.extend(column.samples().map(|(_, value)| value));
         let mut histograms = Vec::new();
         for (step, histogram) in column.histograms() {
             samples += size_in_samples(histogram);

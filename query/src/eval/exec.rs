@@ -1,5 +1,6 @@
 //! What all operators of one query share, and the grid of steps.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
 use marigram_storage::model::labels::Labels;
@@ -68,8 +69,19 @@ pub(crate) struct Exec<'q> {
     pub(crate) scopes: Scopes,
     /// Other threads, if it may use them.
     pub(crate) parallel: Option<Parallel<'q>>,
+    /// Whether an operator has begun that is asked later.
+    pub(crate) is_ahead: Cell<bool>,
     /// Of the query's own thread.
     pub(crate) eval: EvalContext,
+}
+
+/// The right to begin before one is asked; given back on drop.
+pub(crate) struct Ahead<'q>(&'q Cell<bool>);
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 impl Deref for Exec<'_> {
@@ -84,6 +96,12 @@ impl Exec<'_> {
     /// Where samples count that are looked at at the steps of a grid.
     pub(crate) fn scope(&self, grid: Grid) -> Scope {
         self.scopes.of(grid)
+    }
+
+    /// The right to begin before one is asked, if others can do the work and nobody else has begun.
+    pub(crate) fn ahead(&self) -> Option<Ahead<'_>> {
+        self.parallel?;
+        (!self.is_ahead.replace(true)).then(|| Ahead(&self.is_ahead))
     }
 
     /// Counts bytes that are kept to the query's end against its memory budget.

@@ -44,4 +44,8 @@ impl Operator for Guard<'_> {
         }
         Ok(Some(series))
     }
+
+    fn begin(&mut self) {
+        self.input.begin();
+    }
 }

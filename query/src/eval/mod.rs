@@ -19,6 +19,7 @@ mod guard;
 mod info;
 mod invariant;
 pub(crate) mod kahan;
+mod later;
 mod leaf;
 mod memory;
 mod notes;
@@ -26,9 +27,9 @@ mod range;
 mod reader;
 mod scalar;
 mod select;
-mod shared;
 #[cfg(test)]
-mod shared_test;
+mod selects_test;
+mod shared;
 mod sink;
 mod subquery;
 pub(crate) mod sweep;
@@ -37,6 +38,7 @@ pub(crate) use column::Column;
 pub(crate) use context::{EvalContext, EvalOptions};
 pub(crate) use counts::{Counts, Scopes};
 pub(crate) use exec::{Exec, Grid};
+use later::open_later;
 pub(crate) use memory::{Kept, SampleLimit};
 pub(crate) use shared::SharedSelects;
 pub(crate) use sink::Sink;
@@ -87,33 +89,13 @@ pub(crate) trait Operator {
     /// Lets other threads that work for the operator put series into `sink`, which then are not yielded. Series that are put and series
     /// that are yielded keep their order. Operators for which nobody else works yield all of theirs.
     fn share(&mut self, _sink: Arc<dyn Sink>) {}
+
+    /// Has other threads begin with what they can do before the first series is asked for. Changes nothing of what is yielded.
+    fn begin(&mut self) {}
 }
 
 /// An operator that lives as long as the query's plan.
 pub(crate) type BoxedOperator<'q> = Box<dyn Operator + 'q>;
-
-/// An operator that is opened when it is first asked: what holds data from then on does so only while it is read.
-struct Later<'q> {
-    exec: &'q Exec<'q>,
-    node: &'q VectorNode,
-    grid: Grid,
-    opened: Option<BoxedOperator<'q>>,
-}
-
-impl Operator for Later<'_> {
-    fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
-        let operator = match &mut self.opened {
-            Some(operator) => operator,
-            None => self.opened.insert(open(self.exec, self.node, self.grid)?),
-        };
-        operator.next()
-    }
-}
-
-/// The operator that evaluates `node` over `grid`, not opened yet.
-fn open_later<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> BoxedOperator<'q> {
-    Box::new(Later { exec, node, grid, opened: None })
-}
 
 /// The operator that evaluates `node` over `grid`.
 pub(crate) fn open<'q>(exec: &'q Exec<'q>, node: &'q VectorNode, grid: Grid) -> Result<BoxedOperator<'q>, QueryError> {

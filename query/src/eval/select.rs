@@ -59,6 +59,19 @@ impl<'q> InstantSelect<'q> {
         InstantSelect { exec, select, grid, take, leaf: None, sink: None }
     }
 
+    /// The leaf, from the first time on that it is wanted; `None` where there is nothing to read.
+    fn opened(&mut self) -> Result<Option<&mut Leaf<'q, OverGrid>>, QueryError> {
+        if self.grid.steps == 0 || self.take == Yield::StartTime && !self.exec.options.features.use_start_timestamps {
+            return Ok(None);
+        }
+        if self.leaf.is_none() {
+            let mut leaf = self.open()?;
+            self.sink.take().into_iter().for_each(|sink| leaf.share(sink));
+            self.leaf = Some(leaf);
+        }
+        Ok(self.leaf.as_mut())
+    }
+
     fn open(&self) -> Result<Leaf<'q, OverGrid>, QueryError> {
         let (exec, select, grid, moment) = (self.exec, self.select, self.grid, self.select.moment);
         let lookback_ms = exec.options.lookback_ms;
@@ -73,18 +86,16 @@ impl<'q> InstantSelect<'q> {
 
 impl Operator for InstantSelect<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
-        if self.grid.steps == 0 || self.take == Yield::StartTime && !self.exec.options.features.use_start_timestamps {
-            return Ok(None);
+        match self.opened()? {
+            Some(leaf) => leaf.next(),
+            None => Ok(None),
         }
-        let leaf = match &mut self.leaf {
-            Some(leaf) => leaf,
-            None => {
-                let mut leaf = self.open()?;
-                self.sink.take().into_iter().for_each(|sink| leaf.share(sink));
-                self.leaf.insert(leaf)
-            }
-        };
-        leaf.next()
+    }
+
+    fn begin(&mut self) {
+        if let Ok(Some(leaf)) = self.opened() {
+            leaf.begin();
+        }
     }
 
     fn share(&mut self, sink: Arc<dyn Sink>) {

@@ -56,6 +56,11 @@ impl<'q> SharedSelects<'q> {
         SharedSelects { source, repeated, made: RefCell::default() }
     }
 
+    /// Whether the query makes selects with these matchers several times.
+    pub(crate) fn is_repeated(&self, matchers: &[Matcher]) -> bool {
+        self.repeated.iter().any(|(repeated, _)| are_same(repeated, matchers))
+    }
+
     /// Makes a select, or reads again what it yielded.
     pub(crate) fn select(
         &self,

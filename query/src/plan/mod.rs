@@ -254,6 +254,23 @@ pub(crate) struct SetNode {
 }
 
 impl VectorNode {
+    /// The select that is all that has to be read, if each of its series is evaluated by itself.
+    pub(crate) fn only_select(&self) -> Option<&Select> {
+        let are_numbers = |args: &[ScalarNode]| args.iter().all(|arg| matches!(arg, ScalarNode::Number(_)));
+        match self {
+            VectorNode::Select(select) | VectorNode::SampleTime(select) => Some(select),
+            VectorNode::Window { input: MatrixNode::Select { select, .. }, args, .. } => {
+                are_numbers(args).then_some(select)
+            }
+            VectorNode::Map { input, args, .. } if are_numbers(args) => input.only_select(),
+            VectorNode::Negate(input) => input.only_select(),
+            VectorNode::WithScalar(binary) if matches!(binary.scalar, ScalarNode::Number(_)) => {
+                binary.vector.only_select()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether every series comes in one piece.
     pub(crate) fn is_whole(&self) -> bool {
         match self {

@@ -88,6 +88,7 @@ impl SetOperator<'_> {
     /// `and`, `unless`: the left, where the right has something, or has nothing.
     fn next_of_left(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         if let Some(mut rhs) = self.rhs.take() {
+            self.lhs.iter_mut().for_each(|lhs| lhs.begin());
             while let Some(series) = rhs.next()? {
                 self.exec.check()?;
                 self.note(&series)?;

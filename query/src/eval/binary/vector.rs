@@ -72,7 +72,7 @@ pub(in crate::eval) fn open<'q>(
         node,
         matcher: Matcher::new(&node.matching),
         grid,
-        one: Some(eval::open(exec, one, grid)?),
+        one: Some(eval::open_later(exec, one, grid)),
         many: eval::open_later(exec, many, grid),
         slots: HashMap::new(),
         conflict: None,
@@ -85,6 +85,7 @@ pub(in crate::eval) fn open<'q>(
 impl Operator for VectorBinary<'_> {
     fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         if let Some(mut one) = self.one.take() {
+            self.many.begin();
             while let Some(series) = one.next()? {
                 self.exec.check()?;
                 self.exec.keep_labels(&series.labels)?;

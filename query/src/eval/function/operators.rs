@@ -32,6 +32,10 @@ impl<F: FnMut(&mut SeriesColumn) -> Result<(), QueryError>> Operator for Each<'_
         }
         Ok(None)
     }
+
+    fn begin(&mut self) {
+        self.input.begin();
+    }
 }
 
 /// An operator made of the series that a function computes when the first one is asked for.

@@ -131,6 +131,25 @@ fn another_thread_evaluates_while_the_query_is_at_work() {
 }
 
 #[test]
+fn others_evaluate_before_the_query_asks() {
+    let (memory, engine, context) = (memory(100), engine(2), context());
+    let exec = engine.exec(SharedSelects::new(&memory, Vec::new()), &context);
+    let (came, helper) = mpsc::channel();
+    let own = std::thread::current().id();
+    let mut leaf = leaf(&exec, move |_, _| {
+        if !is_query_thread(own) {
+            let _ = came.send(());
+        }
+        Ok(())
+    });
+    leaf.begin();
+    helper.recv_timeout(PATIENCE).expect("nobody has begun");
+    let (numbers, end) = numbers(&mut leaf);
+    end.unwrap();
+    assert_eq!(numbers, serial(&memory));
+}
+
+#[test]
 fn an_error_comes_after_the_series_before_it() {
     let memory = memory(100);
     let all = serial(&memory);

@@ -92,6 +92,18 @@ impl<'q, E: Evaluate> Leaf<'q, E> {
         self.sink = Some(sink);
     }
 
+    /// See [`Operator::begin`](super::Operator::begin): reads the first batch, which is evaluated here and now by others, or later.
+    pub(super) fn begin(&mut self) {
+        match self.stream.next_batch() {
+            Ok(Some(batch)) => match self.team_for(&batch) {
+                Some(team) => team.add(batch),
+                None => self.turn = Turn::of_batch(batch),
+            },
+            Ok(None) => self.end = Some(Ok(())),
+            Err(error) => self.end = Some(Err(error.into())),
+        }
+    }
+
     /// The next series that has samples; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<SeriesColumn>, QueryError> {
         let eval = &self.exec.eval;

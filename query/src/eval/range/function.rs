@@ -105,6 +105,12 @@ impl Operator for RangeFunction<'_> {
             leaf.share(Arc::new(Watched { seen: Arc::clone(&self.seen), sink }));
         }
     }
+
+    fn begin(&mut self) {
+        if let Input::Store(leaf) = &mut self.input {
+            leaf.begin();
+        }
+    }
 }
 
 impl Seen {

@@ -1,27 +1,31 @@
+//! Which selects a query makes, and in which order.
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use marigram_storage::Result;
 use marigram_storage::context::Context;
-use marigram_storage::model::labels::Labels;
+use marigram_storage::model::labels::{Labels, METRIC_NAME};
 use marigram_storage::model::matcher::Matcher;
 use marigram_storage::model::time::TimeRange;
 use marigram_storage::select::{SelectRequest, SeriesStream};
 use marigram_storage::write::MetadataEntry;
+use parking_lot::Mutex;
 
 use crate::source::Source;
-use crate::testing::{Memory, context_of, engine};
+use crate::testing::{Memory, context_of};
 use crate::value::Value;
+use crate::{Engine, EngineOptions, Parallelism};
 
-/// Counts selects.
-struct Counted {
+/// Notes selects by the names that they ask for.
+struct Noting {
     memory: Memory,
-    selects: AtomicUsize,
+    selects: Mutex<Vec<String>>,
 }
 
-impl Source for Counted {
+impl Source for Noting {
     fn select(&self, context: &Context, request: SelectRequest<'_>) -> Result<Box<dyn SeriesStream>> {
-        self.selects.fetch_add(1, Ordering::Relaxed);
+        let name = request.matchers.iter().find(|matcher| matcher.name() == METRIC_NAME);
+        self.selects.lock().extend(name.map(|name| name.value().to_owned()));
         self.memory.select(context, request)
     }
 
@@ -46,22 +50,33 @@ fn memory() -> Memory {
     let mut memory = Memory::default();
     for i in 0..10_i32 {
         let values: Vec<f64> = (0..100).map(|t| f64::from(t * (i + 1))).collect();
-        for name in ["a", "b"] {
+        for name in ["a", "b", "c", "d"] {
             memory = memory.all(&[("__name__", name), ("i", &i.to_string())], 15_000, &values);
         }
     }
     memory
 }
 
-/// How many selects a query makes, and its answer.
-fn asked(query: &str, budget_bytes: u64) -> (usize, String) {
-    let source = Counted { memory: memory(), selects: AtomicUsize::new(0) };
+/// The selects that a query makes on so many threads, and its answer.
+fn asked_on(workers: usize, query: &str, budget_bytes: u64) -> (Vec<String>, String) {
+    let source = Noting { memory: memory(), selects: Mutex::default() };
     let context = context_of(budget_bytes);
-    let answer = engine().range(&source, &context, query, 300_000, 1_200_000, 60_000).unwrap();
+    let parallelism = Parallelism { workers, cost_min: 0, ..Parallelism::default() };
+    let engine = Engine::new(EngineOptions { parallelism, ..EngineOptions::default() });
+    let answer = engine.range(&source, &context, query, 300_000, 1_200_000, 60_000).unwrap();
     assert_eq!(context.budget_left(), budget_bytes, "{query}: all of the memory is given back");
     let Value::Matrix(series) = answer.value else { panic!("{query} is no matrix") };
     assert!(!series.is_empty(), "{query}");
     (source.selects.into_inner(), format!("{series:?}"))
+}
+
+/// How many selects a query makes, and its answer.
+fn asked(query: &str, budget_bytes: u64) -> (usize, String) {
+    let (selects, answer) = asked_on(1, query, budget_bytes);
+    // Others that help change nothing of that.
+    let (again, same) = asked_on(3, query, budget_bytes);
+    assert_eq!((again.len(), &same), (selects.len(), &answer), "{query}");
+    (selects.len(), answer)
 }
 
 #[test]
@@ -91,4 +106,24 @@ fn what_is_asked_for_several_times_is_read_once() {
         assert_eq!(answer, alone, "{query}");
     }
     assert_eq!(asked("a / a", 200 << 10).0, 2);
+}
+
+#[test]
+fn others_begin_with_one_select_at_a_time_while_the_other_side_is_read() {
+    for (query, alone, with_others) in [
+        ("a * b", "b a", "a b"),
+        ("rate(a[5m]) * 2 > bool on (i) rate(b[5m])", "b a", "a b"),
+        ("a and b", "b a", "a b"),
+        ("a unless on () nothing", "nothing a", "a nothing"),
+        ("a * on (i) group_right () b", "a b", "b a"),
+        ("a * (b * (c * d))", "d c b a", "a d c b"),
+        ("a * b * c * d", "d c b a", "d c a b"),
+        // Something has to be read first to be kept, or there is more to it than a select.
+        ("a * (a > 3)", "a", "a"),
+        ("sum by (i) (a) * b", "b a", "b a"),
+        ("quantile_over_time(scalar(c), a[5m]) * b", "b c a", "b c a"),
+    ] {
+        let selects = |workers| asked_on(workers, query, 1 << 30).0.join(" ");
+        assert_eq!((&*selects(1), &*selects(2)), (alone, with_others), "{query}");
+    }
 }
