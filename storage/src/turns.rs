@@ -9,7 +9,7 @@
 //! has to be driven from.
 //!
 //! A thread takes a turn ([`Turns::take`]), and offers it to others at places where it holds no locks ([`let_others`]). It
-//! does not keep it while it waits for a client ([`without`]).
+//! does not keep it while it waits for a client ([`without`]), and passes it on to a thread that it waits for ([`carry`]).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -199,6 +199,38 @@ pub fn without<T>(work: impl FnOnce() -> T) -> T {
         taken.turns.give();
     }
     work()
+}
+
+/// The turn of a thread that waits for another one, which has it meanwhile. Given back on drop, by the thread that carried it.
+pub struct Carried(Option<Taken>);
+
+/// Takes this thread's turn along, if it has one.
+pub fn carry() -> Carried {
+    Carried(TAKEN.take())
+}
+
+impl Carried {
+    /// Does work on this thread with the turn.
+    pub fn during<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        /// Carries it on, also when the work panics.
+        struct Here<'c>(&'c mut Carried);
+        impl Drop for Here<'_> {
+            fn drop(&mut self) {
+                self.0.0 = TAKEN.take();
+            }
+        }
+        TAKEN.set(self.0.take());
+        let _here = Here(self);
+        work()
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Some(taken) = self.0.take() {
+            TAKEN.set(Some(taken));
+        }
+    }
 }
 
 #[cfg(test)]
