@@ -197,8 +197,8 @@ impl Turn {
 
 impl Spent {
     /// Whether this thread has made it.
-    pub(super) fn is_own(&self) -> bool {
-        self.by == Some(thread::current().id())
+    pub(super) fn is_of(&self, thread: ThreadId) -> bool {
+        self.by == Some(thread)
     }
 }
 

@@ -289,7 +289,8 @@ impl<E: Evaluate> State<E> {
 
     /// What this thread has made and is to free.
     fn own_spent(&mut self) -> Vec<Spent> {
-        self.spent.extract_if(.., |spent| spent.is_own()).collect()
+        let this = thread::current().id();
+        self.spent.extract_if(.., |spent| spent.is_of(this)).collect()
     }
 }
 
@@ -311,7 +312,8 @@ impl<E: Evaluate> Shared<E> {
         match std::mem::replace(slot, Slot::Begun) {
             Slot::Waiting(portion) => {
                 state.waiting -= 1;
-                let own = state.desks.iter().position(|(of, _)| *of == thread::current().id());
+                let this = thread::current().id();
+                let own = state.desks.iter().position(|(of, _)| *of == this);
                 let desk = own.map(|own| state.desks.swap_remove(own).1);
                 Some(Begun { number: state.first + at as u64, portion, desk })
             }
@@ -354,7 +356,8 @@ impl<E: Evaluate> Shared<E> {
             drop(state);
             let all = catch_unwind(AssertUnwindSafe(|| turn.put_into(&*sink, &counted, &mut remarks)));
             // All that is left to free of its own is freed before the lock is taken.
-            let spent = matches!(all, Ok(true)).then(|| turn.spent()).filter(|spent| !spent.is_own());
+            let this = thread::current().id();
+            let spent = matches!(all, Ok(true)).then(|| turn.spent()).filter(|spent| !spent.is_of(this));
             state = self.state.lock();
             state.spent.extend(spent);
             state.remarks = remarks;
