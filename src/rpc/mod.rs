@@ -11,5 +11,3 @@ pub const PIECE_BYTES_MAX: usize = 1 << 20;
 pub const MESSAGE_BYTES_MAX: usize = PIECE_BYTES_MAX + (256 << 10);
 /// What one stream may have on its way: enough that the next piece arrives while one is worked on.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-/// What all streams of a connection may have on their way.
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;

@@ -1,7 +1,7 @@
 //! Whole storage nodes in this process, asked as other roles ask them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Parser;
@@ -122,12 +122,16 @@ impl Node {
 
     /// All series with their samples, ascending by id.
     fn read(&self) -> Vec<(SeriesId, Vec<Sample>)> {
-        let (_, mut stream) = self.select(&self.context(1 << 30)).unwrap();
+        self.read_in(&self.context(1 << 30)).unwrap()
+    }
+
+    fn read_in(&self, context: &Context) -> Result<Vec<(SeriesId, Vec<Sample>)>> {
+        let (_, mut stream) = self.select(context)?;
         let mut read = Vec::new();
-        while let Some(batch) = stream.next_batch().unwrap() {
+        while let Some(batch) = stream.next_batch()? {
             read.extend(batch.series.iter().map(|series| (series.id, samples(series))));
         }
-        read
+        Ok(read)
     }
 }
 
@@ -301,6 +305,35 @@ fn large_answers_come_in_pieces_within_budget_and_end_when_cancelled_or_stopped(
         }
     };
     assert_eq!(broken_off.kind(), ErrorKind::Unavailable, "{broken_off}");
+}
+
+/// A query that reads one select after another keeps the second one waiting.
+#[test]
+fn selects_that_nobody_reads_yet_hold_up_no_other_one() {
+    let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+    let node = start(&runtime, dir.path(), "a", "127.0.0.1:0");
+    let disk_id = node.enlist().disk_id;
+    let whole = batch(&[("large", (0..400_000).map(sample).collect())]);
+    node.append(disk_id, CLUSTER, all(&whole, true)).unwrap();
+    let context = node.context(1 << 30);
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let read = || {
+                // Together they are more than a connection and its sockets hold.
+                let waiting = (0..40).map(|_| node.select(&context)).collect::<Result<Vec<_>>>()?;
+                let answers = (0..5).map(|_| node.read_in(&context)).collect::<Result<Vec<_>>>()?;
+                drop(waiting);
+                Ok(answers)
+            };
+            tell.send(read()).unwrap();
+        });
+        let answers: Result<Result<Vec<_>>, _> = told.recv_timeout(TIMEOUT);
+        context.cancel();
+        let answers = answers.expect("they hold it up").unwrap();
+        assert!(answers.iter().all(|answer| *answer == written(&whole)));
+    });
+    node.server.shutdown();
 }
 
 #[test]

@@ -8,9 +8,9 @@
 //!  opened   │0│10│ codes │ literals and matches │ end of block │0│00│ 0 … 0 │ 00 00 FF FF │
 //! ```
 //!
-//! Where the block ends in its last byte nobody tells. But behind the code that ends a block there are only zeros, so the last one in
-//! the stream belongs to that code, and how many zeros the code itself has behind it is known from the table of codes, with which a block
-//! begins. What is not a single block with such a table is compressed by flate2.
+//! Where the block ends in its last byte nobody tells. But behind the code that ends a block all bits are 0, so the last bit that is 1 is
+//! one of that code, and how many 0 the code has behind it follows from the lengths of the codes, with which the block begins. What is
+//! not a single block with codes of its own is compressed by flate2.
 
 use std::cell::RefCell;
 

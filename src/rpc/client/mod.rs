@@ -29,7 +29,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::convert::append::{self, AppendHeader, Appended};
 use super::convert::node::{self, Handshake};
 use super::convert::{Malformed, member, status};
-use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
+use super::{MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,6 +38,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// … and its connection is given up when none comes in this time. (Handshakes notice a silent node earlier; this frees
 /// what still waits for it.)
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// What all streams of a connection may have on their way: as much as HTTP/2 knows, so that each is held back by its own window alone.
+/// Queries read several streams, of several nodes, one after the other: if those that wait could use up a window of all, queries would
+/// wait for each other.
+const CONNECTION_WINDOW_BYTES: u32 = i32::MAX as u32;
 /// How long a call may take that only reads or writes a small file.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a node may take to cut all open data into blocks.

@@ -27,7 +27,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::convert::status;
-use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
+use super::{MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::app::{App, Event, Failure};
 use crate::http::admission::{ByteBudget, Gate};
 use crate::http::listener::{Bounded, Connection};
@@ -47,6 +47,8 @@ const WRITE_THREADS: usize = 28;
 const _: () = assert!(WRITE_THREADS < crate::run::SPARE_THREADS);
 /// Calls at once over one connection: many selects that wait for their reader must not keep a handshake waiting.
 const CALLS_PER_CONNECTION_MAX: u32 = 2048;
+/// What all writes of a connection may have on their way. Each is read to the next commit whatever the others do.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A silent client is asked for a sign of life when it was silent for this long, …
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// … and its connection is given up when none comes in this time.
