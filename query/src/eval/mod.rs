@@ -90,7 +90,8 @@ pub(crate) trait Operator {
     /// that are yielded keep their order. Operators for which nobody else works yield all of theirs.
     fn share(&mut self, _sink: Arc<dyn Sink>) {}
 
-    /// Has other threads begin with what they can do before the first series is asked for. Changes nothing of what is yielded.
+    /// Has other threads begin with what they can do before the first series is asked for. Changes nothing of what is yielded. Not for
+    /// those that share.
     fn begin(&mut self) {}
 }
 
