@@ -83,7 +83,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Query(args) => serve(&args.common.log_level.clone(), Settings::query(*args)),
         Command::Compact(args) => serve(&args.common.log_level.clone(), Settings::compact(*args)),
         Command::Status { url } => status::command::command(&url),
-        Command::Promqltest { dir, verbose } => promqltest::command(&dir, verbose).unwrap_or_else(|error| {
+        Command::Promqltest { paths, verbose } => promqltest::command(&paths, verbose).unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }),

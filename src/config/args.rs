@@ -67,10 +67,11 @@ pub enum Command {
         #[arg(long, env = "MARIGRAM_URL", value_name = "URL", default_value = "http://127.0.0.1:9291")]
         url: String,
     },
-    /// Run Prometheus' PromQL test scripts (*.test) of a directory and say how many cases pass.
+    /// Run Prometheus' PromQL test scripts (*.test) and say how many cases pass.
     Promqltest {
-        /// The directory that holds the scripts.
-        dir: PathBuf,
+        /// Directories that hold scripts, or scripts.
+        #[arg(required = true, value_name = "DIR")]
+        paths: Vec<PathBuf>,
         /// Print every case that does not pass.
         #[arg(short, long)]
         verbose: bool,

@@ -1,4 +1,4 @@
-//! `marigram promqltest DIR`: runs test scripts of the PromQL test language against the real store and engine.
+//! `marigram promqltest DIR…`: runs test scripts of the PromQL test language against the real store and engine.
 //!
 //! Each script gets a store of its own in a temporary folder. Every feature is on and every case is asked: what needs
 //! something that is not there fails.
@@ -31,18 +31,21 @@ pub enum Placement {
     Blocks,
 }
 
-/// Runs every `*.test` file of a folder, in the order of their names.
+/// Runs every `*.test` file of each folder, in the order of their names, and scripts that are named themselves.
 ///
 /// # Errors
 /// A folder that cannot be read or holds no script. A script that cannot be run is named in the summary.
-pub fn run_dir(dir: &Path, placement: Placement) -> Result<Summary> {
-    let features = features::Features::beside(dir)?;
+pub fn run(paths: &[PathBuf], placement: Placement) -> Result<Summary> {
     let mut summary = Summary::default();
-    for path in scripts(dir)? {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match run::run_file(&path, &name, &features, placement) {
-            Ok(cases) => summary.cases.extend(cases),
-            Err(e) => summary.broken.push(format!("{e:#}")),
+    for path in paths {
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let features = features::Features::beside(folder)?;
+        for script in scripts(path)? {
+            let name = script.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            match run::run_file(&script, &name, &features, placement) {
+                Ok(cases) => summary.add(cases, if paths.len() > 1 { &script } else { Path::new(&name) }),
+                Err(e) => summary.broken.push(format!("{e:#}")),
+            }
         }
     }
     Ok(summary)
@@ -51,9 +54,9 @@ pub fn run_dir(dir: &Path, placement: Placement) -> Result<Summary> {
 /// The command: prints the summary (and the failures if asked for); fails when a case failed.
 ///
 /// # Errors
-/// As [`run_dir`].
-pub fn command(dir: &Path, failing: bool) -> Result<ExitCode> {
-    let summary = run_dir(dir, Placement::Head)?;
+/// As [`run`].
+pub fn command(paths: &[PathBuf], failing: bool) -> Result<ExitCode> {
+    let summary = run(paths, Placement::Head)?;
     if failing {
         for failure in summary.failures() {
             println!("{failure}");
@@ -65,13 +68,16 @@ pub fn command(dir: &Path, failing: bool) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn scripts(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(dir).with_context(|| format!("read the folder {}", dir.display()))?;
+fn scripts(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).with_context(|| format!("read the folder {}", path.display()))?;
     let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
     paths.sort();
     if paths.is_empty() {
-        bail!("{} holds no *.test file", dir.display());
+        bail!("{} holds no *.test file", path.display());
     }
     Ok(paths)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 
 use super::script::Case;
 
@@ -82,7 +83,7 @@ impl Display for Count {
     }
 }
 
-/// All cases of a folder.
+/// All cases of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// In the order of files and lines.
@@ -92,6 +93,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Adds the cases of a script, which is shown under this name.
+    pub(super) fn add(&mut self, cases: Vec<CaseReport>, shown: &Path) {
+        let file = shown.display().to_string();
+        self.cases.extend(cases.into_iter().map(|case| CaseReport { file: file.clone(), ..case }));
+    }
+
     /// The cases themselves.
     pub fn own(&self) -> Count {
         self.count(|case| &case.own)

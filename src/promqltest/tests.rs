@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Placement, Summary, Verdict, run_dir};
+use super::{Placement, Summary, Verdict};
 
 /// Runs one script in a folder of its own.
 fn run(script: &str) -> (Summary, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("one.test"), script).unwrap();
-    (run_dir(dir.path(), Placement::Head).unwrap(), dir)
+    (super::run(&[dir.path().into()], Placement::Head).unwrap(), dir)
 }
 
 const LOAD: &str = "load 1m\n  m{a=\"x\"} 1 2 3\n  m{a=\"y\"} 4 5 stale\n\n";
@@ -161,7 +161,7 @@ fn features_come_from_the_table_and_are_counted_one_by_one() {
     let table = "file\tline\tkind\tfeatures\none.test\t1\tinstant\tfill,nh\none.test\t4\tinstant\tnh\n";
     std::fs::write(dir.path().join("cases.tsv"), table).unwrap();
     std::fs::write(dir.path().join("one.test"), "eval instant at 0 1\n 2\n\neval instant at 0 1\n 1\n").unwrap();
-    let summary = run_dir(dir.path(), Placement::Head).unwrap();
+    let summary = super::run(&[dir.path().into()], Placement::Head).unwrap();
     assert_eq!(summary.cases[0].features.as_str(), "fill,nh");
     let text = summary.to_string();
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or("").to_owned();
@@ -203,6 +203,29 @@ fn broken_scripts_are_named() {
         let (summary, _dir) = run(script);
         assert!(summary.broken.first().is_some_and(|said| said.contains("one.test:")), "{script}: {summary}");
     }
-    assert!(run_dir(&PathBuf::from("/nonexistent"), Placement::Head).is_err());
-    assert!(run_dir(tempfile::tempdir().unwrap().path(), Placement::Head).is_err());
+    let empty = tempfile::tempdir().unwrap();
+    for path in [PathBuf::from("/nonexistent"), empty.path().into(), empty.path().join("no.test")] {
+        assert!(super::run(&[path], Placement::Head).is_err());
+    }
+}
+
+#[test]
+fn several_folders_and_scripts_are_one_run() {
+    let (right, wrong) = ("eval instant at 0 1\n 1\n", "eval instant at 0 1\n 2\n");
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let write = |dir: &tempfile::TempDir, name: &str, script: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, script).unwrap();
+        path
+    };
+    let first = write(&one, "a.test", right);
+    let (second, _) = (write(&other, "a.test", wrong), write(&other, "b.test", right));
+    let summary = super::run(&[first.clone(), other.path().into()], Placement::Head).unwrap();
+    assert_eq!((summary.own().passed, summary.own().failed), (2, 1), "{summary}");
+    // They are told apart by their paths.
+    let text = summary.to_string();
+    for (path, passed) in [(&first, "1 passed of 1"), (&second, "0 passed of 1")] {
+        let path = path.display().to_string();
+        assert!(text.lines().any(|line| line.starts_with(&path) && line.ends_with(passed)), "{text}");
+    }
 }
