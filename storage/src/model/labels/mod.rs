@@ -160,7 +160,8 @@ impl Labels {
 
     /// The value of the label `name`, or `None` where the set lacks it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        let label = self.raw().find(|label| label.name == name.as_bytes())?;
+        std::str::from_utf8(label.value).ok()
     }
 
     /// The metric's name, or `None`.
@@ -170,10 +171,11 @@ impl Labels {
 
     /// The set without the labels that `drop` names; shares memory when nothing is dropped.
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Labels {
-        if !self.iter().any(|(n, _)| drop(n)) {
+        let is_dropped = |name: &[u8]| std::str::from_utf8(name).is_ok_and(&drop);
+        if !self.raw().any(|label| is_dropped(label.name)) {
             return self.clone();
         }
-        self.only(|name| std::str::from_utf8(name).is_ok_and(|name| !drop(name)))
+        self.only(|name| !is_dropped(name))
     }
 
     /// The set of those labels whose names `keep` accepts.
