@@ -54,7 +54,7 @@ pub fn run(paths: &[PathBuf], placement: Placement) -> Result<Summary> {
 /// The command: prints the summary (and the failures if asked for); fails when a case failed.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub fn command(paths: &[PathBuf], failing: bool) -> Result<ExitCode> {
     let summary = run(paths, Placement::Head)?;
     if failing {

@@ -9,7 +9,7 @@ pub struct LabelIter<'a> {
 }
 
 impl<'a> LabelIter<'a> {
-    /// The labels in bytes that [`check_canonical`] has accepted. Other bytes end the walk early.
+    /// The labels in bytes that [`check_canonical`](super::check_canonical) has accepted. Other bytes end the walk early.
     pub fn over(canonical: &'a [u8]) -> Self {
         LabelIter { raw: RawIter::over(canonical) }
     }
@@ -65,7 +65,7 @@ pub(crate) struct FieldIter<'a> {
 }
 
 impl<'a> FieldIter<'a> {
-    /// The fields in bytes that [`check_canonical`] has accepted. Other bytes end the walk early.
+    /// The fields in bytes that [`check_canonical`](super::check_canonical) has accepted. Other bytes end the walk early.
     pub(crate) fn over(canonical: &'a [u8]) -> Self {
         FieldIter { rest: canonical }
     }
