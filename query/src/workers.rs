@@ -7,7 +7,8 @@
 //!    however nested, neither start more threads than the pool has nor block each other.
 //! 4. Where queries compute in [turns](Turns), a thread of the pool takes one for each portion.
 //!
-//! A thread of the pool has the priority of the query's thread that started it.
+//! A thread of the pool has the priority of the query's thread that started it, and wakes up [on another processor](processors) than the
+//! one that calls it.
 //!
 //! A general pool of work-stealing threads (rayon's) would do, but its threads look for work a while before they sleep, and queries
 //! of some milliseconds go to sleep too often for that.
@@ -16,8 +17,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use marigram_storage::processors;
 use marigram_storage::turns::Turns;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How far a query spreads over threads. Costs are estimates, ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,22 +73,27 @@ struct Pool {
     threads_max: usize,
     turns: Option<Arc<Turns>>,
     state: Mutex<State>,
-    called: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     tasks: VecDeque<Arc<dyn Task>>,
     threads: Vec<JoinHandle<()>>,
-    /// Threads that wait for a task.
-    idle: usize,
+    /// Threads that wait for a task and were not called yet; the last one has waited the least.
+    idle: Vec<Arc<Idle>>,
     closed: bool,
+}
+
+/// A thread that waits.
+struct Idle {
+    sleeper: processors::Sleeper,
+    called: Condvar,
 }
 
 impl Workers {
     /// A pool of at most `threads_max` threads, which compute in turns with others where there are such.
     pub(crate) fn new(threads_max: usize, turns: Option<Arc<Turns>>) -> Self {
-        Workers { pool: Arc::new(Pool { threads_max, turns, state: Mutex::default(), called: Condvar::new() }) }
+        Workers { pool: Arc::new(Pool { threads_max, turns, state: Mutex::default() }) }
     }
 
     /// How many threads have been started.
@@ -99,25 +106,30 @@ impl Workers {
     pub(crate) fn call(&self, task: Arc<dyn Task>) {
         let mut state = self.pool.state.lock();
         state.tasks.push_back(task);
-        if state.tasks.len() > state.idle && state.threads.len() < self.pool.threads_max {
+        let idle = state.idle.pop();
+        if idle.is_none() && state.threads.len() < self.pool.threads_max {
             let pool = Arc::clone(&self.pool);
             // Without another thread the task waits for those that there are, and its query does the work.
             let started = std::thread::Builder::new().name("query-worker".into()).spawn(move || pool.work());
             state.threads.extend(started);
         }
         drop(state);
-        self.pool.called.notify_one();
+        if let Some(idle) = idle {
+            idle.sleeper.move_elsewhere();
+            idle.called.notify_one();
+        }
     }
 }
 
 impl Pool {
     fn work(&self) {
+        let own = Arc::new(Idle { sleeper: processors::Sleeper::current(), called: Condvar::new() });
         let mut state = self.state.lock();
         while !state.closed {
             let Some(task) = state.tasks.pop_front() else {
-                state.idle += 1;
-                self.called.wait(&mut state);
-                state.idle -= 1;
+                state.idle.push(Arc::clone(&own));
+                own.called.wait(&mut state);
+                MutexGuard::unlocked(&mut state, || own.sleeper.settle());
                 continue;
             };
             drop(state);
@@ -141,13 +153,15 @@ impl Pool {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        let threads = {
+        let (threads, idle) = {
             let mut state = self.pool.state.lock();
             state.closed = true;
             state.tasks.clear();
-            std::mem::take(&mut state.threads)
+            (std::mem::take(&mut state.threads), std::mem::take(&mut state.idle))
         };
-        self.pool.called.notify_all();
+        for idle in idle {
+            idle.called.notify_one();
+        }
         for thread in threads {
             // It has not panicked: tasks do not.
             let _ = thread.join();

@@ -20,6 +20,7 @@ pub mod index;
 pub mod model;
 pub mod node;
 pub mod priority;
+pub mod processors;
 mod rooms;
 pub mod select;
 mod striped;
