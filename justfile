@@ -16,7 +16,7 @@ fmt:
 
 # fuzzes one decoder for some seconds (fuzz/README.md lists them)
 fuzz target seconds="120":
-    ASAN_OPTIONS=detect_odr_violation=0 cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
 
 # Prometheus' test scripts: how many cases pass
 promqltest dir:

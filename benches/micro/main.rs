@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "a benchmark has no users of its items")]
 
+mod compress;
 mod cpu_time;
 mod disk;
 #[allow(dead_code, unused_imports, reason = "made for the comparison with the peers")]
@@ -52,6 +53,7 @@ fn main() {
     appending_new(&mut criterion);
     sealing(&mut criterion);
     asking(&mut criterion);
+    compress::compressing(&mut criterion);
     criterion.final_summary();
 }
 

@@ -2,11 +2,11 @@
 //!
 //! 1. A short body is compressed in one piece.
 //! 2. A long one is made in parts, each by whichever thread has time, and compressed there at once.
-//! 3. A part ends at a byte's end, without a last block but for the last part: one after the other they are one
-//!    DEFLATE stream, which is a gzip file (RFC 1952) with a header before it and checksum and length behind.
-//!    It is one member: browsers do not look for another one.
+//! 3. A part ends at a byte's end, without a last block: one after the other, with a last block behind them, they are one DEFLATE
+//!    stream, which is a gzip file (RFC 1952) with a header before it and checksum and length behind. It is one member: browsers do not
+//!    look for another one.
 
-mod part;
+mod deflate;
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use marigram_query::Engine;
 
-use part::{deflate, deflate_last, gzip};
+use deflate::deflate;
 
 /// Shorter bodies stay as they are: they would hardly become shorter.
 const SHORT_BYTES: usize = 32;
@@ -47,7 +47,7 @@ impl Packer {
     /// Packs a body in one piece.
     pub fn pack_whole(self, body: Vec<u8>) -> Packed {
         match self.takes_gzip && body.len() >= SHORT_BYTES {
-            true => Packed { body: gzip(&body), is_gzip: true },
+            true => Packed { body: join(vec![Part::new(&body)]), is_gzip: true },
             false => Packed { body, is_gzip: false },
         }
     }
@@ -59,11 +59,10 @@ impl Packer {
         }
         let lengths: Vec<usize> = body.chunks(PART_BYTES).map(<[u8]>::len).collect();
         let cuts = cut(&lengths);
-        let parts = cuts.len();
-        let made = engine.in_parts(parts, move |part| {
+        let made = engine.in_parts(cuts.len(), move |part| {
             let chunks = cuts.get(part).cloned().unwrap_or_default();
             let end = body.len().min(chunks.end * PART_BYTES);
-            Part::new(body.get(chunks.start * PART_BYTES..end).unwrap_or_default(), part + 1 == parts)
+            Part::new(body.get(chunks.start * PART_BYTES..end).unwrap_or_default())
         });
         Packed { body: join(made), is_gzip: true }
     }
@@ -91,7 +90,7 @@ impl Packer {
         };
         match self.takes_gzip {
             true => {
-                let made = engine.in_parts(parts, move |part| Part::new(&write(part), part + 1 == parts));
+                let made = engine.in_parts(parts, move |part| Part::new(&write(part)));
                 Packed { body: join(made), is_gzip: true }
             }
             false => Packed { body: engine.in_parts(parts, write).concat(), is_gzip: false },
@@ -147,17 +146,17 @@ struct Part {
 }
 
 impl Part {
-    fn new(bytes: &[u8], is_last: bool) -> Self {
+    fn new(bytes: &[u8]) -> Self {
         let mut crc = crc32fast::Hasher::new();
         crc.update(bytes);
-        let deflated = if is_last { deflate_last(bytes) } else { deflate(bytes) };
-        Part { deflated, crc, bytes: bytes.len() }
+        Part { deflated: deflate(bytes), crc, bytes: bytes.len() }
     }
 }
 
 /// The file that parts are.
 fn join(parts: Vec<Part>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER.len() + parts.iter().map(|part| part.deflated.len()).sum::<usize>() + 8);
+    let deflated: usize = parts.iter().map(|part| part.deflated.len()).sum();
+    let mut out = Vec::with_capacity(HEADER.len() + deflated + deflate::END.len() + 8);
     out.extend_from_slice(&HEADER);
     let (mut crc, mut bytes) = (crc32fast::Hasher::new(), 0);
     for part in parts {
@@ -165,6 +164,7 @@ fn join(parts: Vec<Part>) -> Vec<u8> {
         crc.combine(&part.crc);
         bytes += part.bytes;
     }
+    out.extend_from_slice(&deflate::END);
     out.extend_from_slice(&crc.finalize().to_le_bytes());
     // Modulo 2^32, as the format has it.
     out.extend_from_slice(&(bytes as u32).to_le_bytes());
