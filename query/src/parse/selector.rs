@@ -102,12 +102,14 @@ impl Parser<'_> {
 
     /// What was written as a matcher, at `span`.
     fn compared(&self, name: &str, written: RawMatcher, span: Span, raw: &mut Vec<RawMatcher>) -> Result<Matcher> {
-        let failure = |reason: &dyn Display| Failure::new(span, format!("error parsing regexp: {reason}"));
+        let failure = |reason: &dyn Display| Failure::new(span, reason.to_string());
         if let Some(value) = written.value.utf8() {
             return Matcher::new(name, written.op, value).map_err(|error| failure(&error));
         }
         let matcher = raw_matcher(name, written.op, &written.value).map_err(|error| match error {
-            RawError::NotUtf8 => failure(&format_args!("invalid UTF-8: `{}`", written.value.lossy())),
+            RawError::NotUtf8 => {
+                failure(&format_args!("error parsing regexp: invalid UTF-8: `{}`", written.value.lossy()))
+            }
             RawError::Regex(error) => failure(&error),
         })?;
         raw.push(written);

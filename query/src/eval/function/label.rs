@@ -1,6 +1,7 @@
 //! Functions of labels.
 
 use marigram_storage::model::labels::{Labels, LabelsBuilder};
+use marigram_storage::model::regex::to_rust;
 use regex::Regex;
 
 use crate::error::QueryError;
@@ -39,7 +40,8 @@ impl LabelFunction {
         source: &Text,
         pattern: &Text,
     ) -> Result<Self, QueryError> {
-        let regex = pattern.utf8().and_then(|pattern| Regex::new(&format!("^(?s:{pattern})$")).ok());
+        let pattern_of_rust = pattern.utf8().and_then(|pattern| to_rust(pattern).ok());
+        let regex = pattern_of_rust.and_then(|pattern| Regex::new(&format!("^(?s:{pattern})$")).ok());
         let regex = regex.ok_or_else(|| invalid("regular expression in label_replace()", pattern))?;
         let destination =
             label_name(destination).ok_or_else(|| invalid("destination label name in label_replace()", destination))?;
@@ -113,6 +115,10 @@ mod tests {
         let labels = Labels::from_pairs([("__name__", "up"), ("src", "a-10")]);
         let f = replace("dst", "$2:${1}", "src", "([a-z])-(.*)").unwrap();
         assert_eq!(f.apply(&labels).unwrap().get("dst"), Some("10:a"));
+        let lazy = replace("dst", "$1", "src", r"(\w*?)[a{]?-\d+").unwrap();
+        assert_eq!(lazy.apply(&labels).unwrap().get("dst"), None, "the class has taken the letter");
+        let ascii = replace("dst", "x", "src", r"\w+").unwrap();
+        assert_eq!(ascii.apply(&Labels::from_pairs([("src", "é")])), None, "as Go has it");
         let anchored = replace("dst", "x", "src", "a").unwrap();
         assert_eq!(anchored.apply(&labels), None);
         let emptied = replace("src", "", "src", ".*").unwrap();

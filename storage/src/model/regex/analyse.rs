@@ -1,5 +1,6 @@
 //! What a pattern means, as far as an index can use it.
 
+use regex_syntax::ast::ErrorKind;
 use regex_syntax::hir::{Class, Dot, Hir, HirKind, Look};
 
 /// More texts than this are not listed, unless they stand in the pattern as plain alternatives.
@@ -47,7 +48,10 @@ pub(super) fn plain_alternatives(pattern: &str) -> Option<Vec<String>> {
 /// Finds the shape of a pattern in the regex crate's dialect.
 pub(super) fn shape(pattern: &str) -> Result<Shape, String> {
     let hir = regex_syntax::Parser::new().parse(pattern).map_err(|error| match error {
-        regex_syntax::Error::Parse(e) => e.kind().to_string(),
+        regex_syntax::Error::Parse(e) => match e.kind() {
+            ErrorKind::NestLimitExceeded(_) => "expression nests too deeply".to_owned(),
+            kind => kind.to_string(),
+        },
         regex_syntax::Error::Translate(e) => e.kind().to_string(),
         other => other.to_string(),
     })?;

@@ -99,8 +99,8 @@ impl LabelRegex {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(RegexError(format!("the regular expression is longer than {PATTERN_BYTES_MAX} bytes")));
         }
-        let fail = |reason: String| RegexError(format!("invalid regular expression {}: {reason}", shown(pattern)));
-        let program = format!("(?s:{})", translate::to_rust(pattern).map_err(fail)?);
+        let fail = |why: String| RegexError::new(&why, pattern);
+        let program = format!("(?s:{})", to_rust(pattern)?);
         let shape = analyse::shape(&program).map_err(fail)?;
         let matching = match shape {
             Shape::Everything => Matching::Everything,
@@ -162,11 +162,22 @@ impl LabelRegex {
     }
 }
 
-/// The pattern as an error quotes it: not more of it than one reads.
-fn shown(pattern: &str) -> String {
-    match pattern.char_indices().nth(PATTERN_CHARS_SHOWN) {
-        None => format!("{pattern:?}"),
-        Some((end, _)) => format!("{:?}…", pattern.get(..end).unwrap_or_default()),
+/// A pattern in the words of the regex crate, not anchored, where the dot matches no newline.
+///
+/// # Errors
+/// A pattern that Go would not take.
+pub fn to_rust(pattern: &str) -> Result<String, RegexError> {
+    translate::to_rust(pattern).map_err(|refusal| RegexError::new(refusal.why, refusal.part))
+}
+
+impl RegexError {
+    /// As Go says it. Of the part that is quoted, not more than one reads.
+    fn new(why: &str, part: &str) -> Self {
+        let (shown, more) = match part.char_indices().nth(PATTERN_CHARS_SHOWN) {
+            None => (part, ""),
+            Some((end, _)) => (part.get(..end).unwrap_or_default(), "…"),
+        };
+        RegexError(format!("error parsing regexp: {why}: `{shown}{more}`"))
     }
 }
 
