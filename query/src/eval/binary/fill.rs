@@ -3,15 +3,12 @@
 //! The right value stands for the *one* side, the left value for the *many* side, also with `group_right`: that is how
 //! Prometheus does it. The series that stands in has the labels that are matched by, and nothing else.
 
-use hashbrown::hash_map::Entry;
 use marigram_storage::model::labels::Labels;
 
 use super::vector::{Slot, VectorBinary, calculate};
 use crate::error::QueryError;
 use crate::eval::SeriesColumn;
 use crate::eval::column::{Column, Steps};
-use crate::eval::notes::Notes;
-use crate::parse::ast::Cardinality;
 
 impl VectorBinary<'_> {
     /// Series of the one side that match the same are an error even where nothing meets them, if something is filled in.
@@ -50,9 +47,8 @@ impl VectorBinary<'_> {
             return Ok(None);
         }
         let labels = self.matcher.result(&many.labels, signature, self.drops_name());
-        self.note_result(signature, &labels, &missing)?;
         let one = self.constant(value, missing)?;
-        self.calculated(labels, &many.column, &one).map(Some)
+        self.calculated(signature, labels, &many.column, &one).map(Some)
     }
 
     /// Once the many side is through: results for what of the one side met nothing. `false` the second time.
@@ -72,9 +68,8 @@ impl VectorBinary<'_> {
                     continue;
                 }
                 let labels = self.matcher.result(&signature, &one.labels, self.drops_name());
-                self.note_result(&signature, &labels, &missing)?;
                 let many = self.constant(value, missing)?;
-                let made = self.calculated(labels, &many, &one.column)?;
+                let made = self.calculated(&signature, labels, &many, &one.column)?;
                 self.ready.extend((!made.column.present.is_empty()).then_some(made));
             }
         }
@@ -88,11 +83,16 @@ impl VectorBinary<'_> {
         Ok(column)
     }
 
-    fn calculated(&self, labels: Labels, many: &Column, one: &Column) -> Result<SeriesColumn, QueryError> {
-        let mut notes = Notes::default();
+    fn calculated(
+        &mut self,
+        signature: &Labels,
+        labels: Labels,
+        many: &Column,
+        one: &Column,
+    ) -> Result<SeriesColumn, QueryError> {
         let mut column = self.exec.column(self.grid)?;
-        calculate(self.node, many, one, &mut column, &mut notes)?;
-        notes.write(self.exec, self.node.op.as_str(), self.node.span);
+        let matched = calculate(self.node, many, one, &mut column, &mut self.notes)?;
+        self.note_result(signature, &labels, &matched)?;
         Ok(SeriesColumn { labels, column, drops_name: self.drops_late() })
     }
 
@@ -105,25 +105,5 @@ impl VectorBinary<'_> {
     pub(super) fn drops_name(&self) -> bool {
         let keeps_name = self.node.op.is_comparison() || self.node.op.is_trim();
         !keeps_name || self.node.return_bool && !self.drops_late()
-    }
-
-    /// With grouping, a second result with the same labels at a step is an error.
-    fn note_result(&mut self, signature: &Labels, labels: &Labels, steps: &Steps) -> Result<(), QueryError> {
-        if self.node.matching.cardinality == Cardinality::OneToOne {
-            return Ok(());
-        }
-        self.exec.keep_bytes(64 + steps.size_bytes())?;
-        match self.results.entry((signature.id(), labels.id())) {
-            Entry::Vacant(entry) => {
-                entry.insert(steps.clone());
-            }
-            Entry::Occupied(entry) if entry.get().intersects(steps) => {
-                return Err(QueryError::execution(
-                    "multiple matches for labels: grouping labels must ensure unique matches",
-                ));
-            }
-            Entry::Occupied(mut entry) => entry.get_mut().unite(steps),
-        }
-        Ok(())
     }
 }

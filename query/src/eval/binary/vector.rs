@@ -55,6 +55,32 @@ pub(super) struct VectorBinary<'q> {
     pub(super) ready: VecDeque<SeriesColumn>,
     /// Whether what the many side lacks was filled in.
     pub(super) filled: bool,
+    pub(super) notes: StepNotes,
+}
+
+/// What is to be remarked at each step: as in Prometheus, the last thing alone.
+#[derive(Default)]
+pub(super) struct StepNotes(Vec<Notes>);
+
+impl StepNotes {
+    fn put(&mut self, step: usize, notes: Notes) {
+        if notes == Notes::default() {
+            return;
+        }
+        if self.0.len() <= step {
+            self.0.resize(step + 1, Notes::default());
+        }
+        if let Some(last) = self.0.get_mut(step) {
+            *last = notes;
+        }
+    }
+
+    /// All of them, which are none from then on.
+    fn take(&mut self) -> Notes {
+        let mut all = Notes::default();
+        std::mem::take(&mut self.0).into_iter().for_each(|notes| all.merge(notes));
+        all
+    }
 }
 
 /// The operator of a binary node.
@@ -79,6 +105,7 @@ pub(in crate::eval) fn open<'q>(
         results: HashMap::new(),
         ready: VecDeque::new(),
         filled: false,
+        notes: StepNotes::default(),
     }))
 }
 
@@ -98,7 +125,10 @@ impl Operator for VectorBinary<'_> {
             match self.many.next()? {
                 Some(series) => self.combine(&series)?,
                 None if self.fill_many()? => {}
-                None => return Ok(None),
+                None => {
+                    self.notes.take().write(self.exec, self.node.op.as_str(), self.node.span);
+                    return Ok(None);
+                }
             }
         }
         Ok(self.ready.pop_front())
@@ -146,37 +176,10 @@ impl VectorBinary<'_> {
         if !self.make_slot_to_fill(&signature)? {
             return Ok(());
         }
-        let Some(slot) = self.slots.get_mut(&signature) else { return Ok(()) };
-        let fill = self.node.matching.fill;
-        let new = if fill.right.is_some() { present.clone() } else { slot.taken.intersection(present) };
-        if self.node.matching.cardinality != Cardinality::OneToOne && fill.left.is_some() {
-            slot.matched.get_or_insert_with(|| Steps::none(self.grid.steps)).unite(&new);
-        }
-        if self.node.matching.cardinality == Cardinality::OneToOne {
-            let matched = slot.matched.get_or_insert_with(|| Steps::none(self.grid.steps));
-            if matched.intersects(&new) {
-                return Err(QueryError::execution(
-                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-                ));
-            }
-            matched.unite(&new);
-        }
-        let mut notes = Notes::default();
+        let entries = self.slots.get_mut(&signature).map(|slot| std::mem::take(&mut slot.entries)).unwrap_or_default();
         let mut made: Vec<SeriesColumn> = Vec::new();
-        for entry in slot.entries.iter().filter(|entry| entry.column.present.intersects(present)) {
+        for entry in entries.iter().filter(|entry| entry.column.present.intersects(present)) {
             let labels = self.matcher.result(&many.labels, &entry.labels, drop_name);
-            if self.node.matching.cardinality != Cardinality::OneToOne {
-                let met = entry.column.present.intersection(present);
-                let key = (signature.id(), labels.id());
-                self.exec.keep_bytes(64 + met.size_bytes())?;
-                let before = self.results.entry(key).or_insert_with(|| Steps::none(self.grid.steps));
-                if before.intersects(&met) {
-                    return Err(QueryError::execution(
-                        "multiple matches for labels: grouping labels must ensure unique matches",
-                    ));
-                }
-                before.unite(&met);
-            }
             let at = match made.iter().position(|series| series.labels == labels) {
                 Some(at) => at,
                 None => {
@@ -185,27 +188,61 @@ impl VectorBinary<'_> {
                 }
             };
             if let Some(series) = made.get_mut(at) {
-                calculate(self.node, &many.column, &entry.column, &mut series.column, &mut notes)?;
+                let matched = calculate(self.node, &many.column, &entry.column, &mut series.column, &mut self.notes)?;
+                self.note_result(&signature, &series.labels, &matched)?;
             }
+        }
+        if let Some(slot) = self.slots.get_mut(&signature) {
+            slot.entries = entries;
         }
         if many.column.has_histograms() {
             self.exec.remarks.borrow_mut().compares_histograms();
         }
-        notes.write(self.exec, self.node.op.as_str(), self.node.span);
         made.extend(self.fill_one(&signature, many)?);
         self.ready.extend(made.into_iter().filter(|series| !series.column.present.is_empty()));
         Ok(())
     }
+
+    /// Notes at which steps a series of the many side has matched. Without grouping, a second one at a step is an error; with it, a
+    /// second result with the same labels is.
+    pub(super) fn note_result(&mut self, signature: &Labels, labels: &Labels, steps: &Steps) -> Result<(), QueryError> {
+        let is_grouped = self.node.matching.cardinality != Cardinality::OneToOne;
+        let mut meets = false;
+        if is_grouped {
+            self.exec.keep_bytes(64 + steps.size_bytes())?;
+            let key = (signature.id(), labels.id());
+            let before = self.results.entry(key).or_insert_with(|| Steps::none(self.grid.steps));
+            meets = before.intersects(steps);
+            before.unite(steps);
+        }
+        if let Some(slot) = self.slots.get_mut(signature)
+            && (!is_grouped || self.node.matching.fill.left.is_some())
+        {
+            let before = slot.matched.get_or_insert_with(|| Steps::none(self.grid.steps));
+            meets |= !is_grouped && before.intersects(steps);
+            before.unite(steps);
+        }
+        match (meets, is_grouped) {
+            (false, _) => Ok(()),
+            (true, false) => Err(QueryError::execution(
+                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+            )),
+            (true, true) => {
+                Err(QueryError::execution("multiple matches for labels: grouping labels must ensure unique matches"))
+            }
+        }
+    }
 }
 
-/// Writes the result at the steps that both sides have.
+/// Writes the result at the steps that both sides have. Those that count as matched are all but the ones whose samples the operator
+/// does not go together with, which are as if they had not met.
 pub(super) fn calculate(
     node: &BinaryNode,
     many: &Column,
     one: &Column,
     out: &mut Column,
-    notes: &mut Notes,
-) -> Result<(), QueryError> {
+    notes: &mut StepNotes,
+) -> Result<Steps, QueryError> {
     if many.has_histograms() || one.has_histograms() || node.op.is_trim() {
         return calculate_mixed(node, many, one, out, notes);
     }
@@ -226,7 +263,7 @@ pub(super) fn calculate(
             out.put(step, lhs);
         }
     }
-    Ok(())
+    Ok(many.present.intersection(&one.present))
 }
 
 /// The same where there can be histograms.
@@ -235,12 +272,14 @@ fn calculate_mixed(
     many: &Column,
     one: &Column,
     out: &mut Column,
-    notes: &mut Notes,
-) -> Result<(), QueryError> {
+    notes: &mut StepNotes,
+) -> Result<Steps, QueryError> {
     let operation = binary_operation(node.op);
     let many_is_right = node.matching.cardinality == Cardinality::OneToMany;
     let filters = node.op.is_comparison() && !node.return_bool;
-    for step in many.present.intersection(&one.present).iter() {
+    let met = many.present.intersection(&one.present);
+    let mut matched = met.clone();
+    for step in met.iter() {
         let (Some(many), Some(one)) = (Operand::of(many, step), Operand::of(one, step)) else { continue };
         let (lhs, rhs) = if many_is_right { (one, many) } else { (many, one) };
         let outcome = match (lhs, rhs) {
@@ -252,10 +291,15 @@ fn calculate_mixed(
                 }
                 Outcome::Truth(result != 0.0)
             }
-            _ => combined(node.op, lhs, rhs, notes),
+            _ => {
+                let mut last = Notes::default();
+                let outcome = combined(node.op, lhs, rhs, &mut last);
+                notes.put(step, last);
+                outcome
+            }
         };
         match (outcome, lhs) {
-            (Outcome::Nothing, _) => {}
+            (Outcome::Nothing, _) => matched.unset(step),
             (Outcome::Histogram(result), _) => out.put_histogram(step, result)?,
             (Outcome::Truth(truth), _) if !filters => out.put(step, f64::from(truth)),
             (Outcome::Truth(false), _) => {}
@@ -263,13 +307,14 @@ fn calculate_mixed(
             (Outcome::Truth(true), Operand::Histogram(lhs)) => out.put_histogram(step, Arc::clone(lhs))?,
         }
     }
-    Ok(())
+    Ok(matched)
 }
 
 fn duplicates(signature: &Labels, left: bool, first: Option<&Labels>, second: &Labels) -> String {
+    // As Prometheus has them where series come in the order of their labels: the later one first.
     let mut pair = [text::labels(first.unwrap_or(second)), text::labels(second)];
     pair.sort();
-    let [first, second] = pair;
+    let [second, first] = pair;
     format!(
         "found duplicate series for the match group {} on the {} hand-side of the operation: [{first}, {second}];\
          many-to-many matching not allowed: matching labels must be unique on one side",
