@@ -65,6 +65,14 @@ fn rates_and_aggregations() {
             r#"{__name__="requests_total", instance="1", job="app"} 240"#
         ]
     );
+    // The first of what has an order, else of the order of labels.
+    assert_eq!(memory.lines("limitk(1, limit)", at), [r#"{__name__="limit", job="api"} 100"#]);
+    assert_eq!(memory.lines("limitk(1, sort_desc(limit))", at), [r#"{__name__="limit", job="app"} 200"#]);
+    assert_eq!(memory.lines("limitk(1, -topk(2, limit))", at), [r#"{job="app"} -200"#]);
+    assert_eq!(
+        memory.range_lines("limitk(1, sort_desc(limit))", (at, at + MINUTE, MINUTE)),
+        [r#"{__name__="limit", job="api"} 100@3000 100@3060"#]
+    );
     assert_eq!(memory.lines("sort_desc(limit)", at)[0], r#"{__name__="limit", job="app"} 200"#);
 }
 
@@ -90,7 +98,7 @@ fn matching_of_two_vectors() {
     assert_eq!(
         many.message,
         "found duplicate series for the match group {job=\"api\"} on the right hand-side of the operation: \
-         [{__name__=\"requests_total\", instance=\"0\", job=\"api\"}, {__name__=\"requests_total\", instance=\"1\", \
+         [{__name__=\"requests_total\", instance=\"1\", job=\"api\"}, {__name__=\"requests_total\", instance=\"0\", \
          job=\"api\"}];many-to-many matching not allowed: matching labels must be unique on one side"
     );
     assert_eq!(

@@ -1,9 +1,10 @@
 //! `limitk` and `limit_ratio`: some series of a vector, whatever their values are.
 //!
-//! `limitk` takes the first of each group in the order of labels. `limit_ratio` takes a series by the hash of its labels,
+//! `limitk` takes the first of each group in the order of labels, or the one that an instant vector has by `sort` or `topk`. `limit_ratio` takes a series by the hash of its labels,
 //! so that one ratio always takes the same series, and a ratio and its negative complement divide a vector between them.
 
 use marigram_storage::model::labels::Labels;
+use xxhash_rust::xxh64::xxh64;
 
 use super::topk::check_k;
 use super::{Groups, parameter};
@@ -25,7 +26,9 @@ pub(super) fn limitk(
     let k = parameter(exec, k, grid)?;
     check_k(&k)?;
     let mut series = taken_in(exec, node, grid)?;
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    if grid.steps > 1 || !node.input.is_ordered() {
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
     // How many each group has taken at each step.
     let mut taken: Vec<Vec<f64>> = Vec::new();
     let mut out = Vec::new();
@@ -100,9 +103,37 @@ fn taken_in(exec: &Exec<'_>, node: &AggregateNode, grid: Grid) -> Result<Vec<Ser
     Ok(series)
 }
 
-/// The hash of the labels as a number in `0..1`.
+/// The hash of the labels as a number in `0..=1`, Prometheus' own: XXH64 of names and values, each behind its length.
 fn hash_offset(labels: &Labels) -> f64 {
-    /// As many bits as an `f64` holds exactly.
-    const BITS: u32 = 53;
-    (labels.id().0 >> (128 - BITS)) as f64 / (1u64 << BITS) as f64
+    let mut bytes = Vec::with_capacity(labels.as_bytes().len());
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        match text.len() {
+            length @ 0..0xff => bytes.push(length as u8),
+            _ => bytes.extend([0xff].iter().chain(text.len().to_le_bytes().iter().take(3))),
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    xxh64(&bytes, 0) as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_has_the_place_that_prometheus_gives_it() {
+        // As `labels.Labels.Hash` of Prometheus 3.14 has them.
+        let long = |bytes: usize| vec![("a", "x".repeat(bytes))];
+        let up = vec![("__name__", "up".to_owned()), ("job", "api".to_owned())];
+        for (labels, hash) in [
+            (up, 0xea45_4d03_9365_4eec_u64),
+            (vec![], 0xef46_db37_51d8_e999),
+            (long(254), 0xd595_c508_2328_667a),
+            (long(255), 0x6cdb_059d_acbe_544e),
+            (long(70_000), 0xd5a1_5f08_6eb2_59ea),
+        ] {
+            let labels = Labels::from_pairs(labels.iter().map(|(name, value)| (*name, value.as_str())));
+            assert_eq!(hash_offset(&labels), hash as f64 / u64::MAX as f64);
+        }
+    }
 }

@@ -27,10 +27,13 @@ pub(super) fn evaluate(
     if k.iter().all(|k| *k < 1.0) && !exec.counts.tells_steps() {
         return Ok(Vec::new());
     }
+    let mut asked = Steps::none(grid.steps);
+    k.iter().enumerate().filter(|(_, k)| **k >= 1.0).for_each(|(step, _)| asked.set(step));
     let mut series: Vec<SeriesColumn> = Vec::new();
     let mut input = open(exec, &node.input, grid)?;
     while let Some(mut next) = input.next()? {
         exec.check()?;
+        next.column.present.intersect(&asked);
         ignore_histograms(exec, node.op, &mut next.column, node.span);
         exec.keep_labels(&next.labels)?;
         series.push(next);
