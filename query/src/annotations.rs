@@ -1,5 +1,7 @@
 //! Remarks that go with an answer: warnings and infos, each once, with the place in the query that caused them.
 
+use std::cmp::Reverse;
+
 use crate::calendar;
 use crate::number;
 use crate::parse::ast::Span;
@@ -19,7 +21,8 @@ pub struct Annotations {
     infos_dropped: usize,
 }
 
-/// Remarks under way: as in Prometheus, the same text from two places of a query counts once, at the last place.
+/// Remarks under way: as in Prometheus, the same text from two places of a query counts once, at the place that
+/// is evaluated last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remarks {
     warnings: Vec<(String, Span)>,
@@ -193,7 +196,8 @@ impl Annotations {
 
 fn push(list: &mut Vec<(String, Span)>, dropped: &mut usize, text: String, span: Span) {
     if let Some((_, place)) = list.iter_mut().find(|(known, _)| *known == text) {
-        if span.start > place.start {
+        // A call is evaluated after its arguments, the right side of an operator after the left.
+        if (span.end, Reverse(span.start)) > (place.end, Reverse(place.start)) {
             *place = span;
         }
         return;

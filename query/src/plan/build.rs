@@ -207,12 +207,12 @@ impl Builder {
         let param = match param {
             None => AggregateParam::None,
             Some(param) => match self.node(param)? {
-                Node::Scalar(node) => AggregateParam::Scalar(node, param.span),
+                Node::Scalar(node) => AggregateParam::Scalar(node, unwrap_parens(param).span),
                 Node::String(label) => AggregateParam::Label(label_name(&label)?),
                 _ => return Err(wrong_type("scalar or string")),
             },
         };
-        let input_span = input.span;
+        let input_span = unwrap_parens(input).span;
         let input = self.vector(input)?;
         let grouping = grouping.clone();
         Ok(VectorNode::Aggregate(Box::new(AggregateNode { op, input, grouping, param, span, input_span })))

@@ -3,6 +3,7 @@
 use marigram_storage::model::labels::Labels;
 
 use super::build::{Builder, label_name};
+use super::invariant::unwrap_parens;
 use super::{HistogramSite, InfoNode, MatrixNode, Node, ScalarFold, ScalarNode, SortBy, SortOrder, VectorNode};
 use crate::error::QueryError;
 use crate::eval::function::math::{of_histogram, plain};
@@ -11,7 +12,7 @@ use crate::eval::function::{
     histogram_extended, histograms, over_time, rate, smoothing,
 };
 use crate::eval::sweep::Sweep;
-use crate::parse::ast::{Boundary, Expr, ExprKind};
+use crate::parse::ast::{Boundary, Expr, ExprKind, Span};
 use crate::parse::literal::Text;
 
 /// A function that the language has and this engine does not have yet.
@@ -59,7 +60,11 @@ pub(super) fn call(builder: &mut Builder, name: &str, call: &Expr, args: &[Expr]
         }
         "absent_over_time" => {
             let labels = absent_labels(builder, args)?;
-            Ok(Node::Vector(VectorNode::AbsentOverTime { input: builder.matrix(arg(args, 0)?)?, labels }))
+            let input = builder.matrix(arg(args, 0)?)?;
+            if input.boundary() != Boundary::Samples {
+                return Err(QueryError::execution(extended::not_for(name, input.boundary())));
+            }
+            Ok(Node::Vector(VectorNode::AbsentOverTime { input, labels }))
         }
         "sort" => sort(builder, SortBy::Value, call, args),
         "sort_desc" => sort(builder, SortBy::ValueDescending, call, args),
@@ -144,10 +149,17 @@ fn window(
     args: &[Expr],
 ) -> Result<Node, QueryError> {
     let mut input: Option<MatrixNode> = None;
+    let mut span = arg(args, 0)?.span;
     let mut scalars = Vec::new();
-    for arg in args {
+    for (place, arg) in args.iter().enumerate() {
         match builder.node(arg)? {
-            Node::Matrix(node) => input = Some(node),
+            Node::Matrix(node) => {
+                // In Prometheus the samples of a sub-query take its place, and they stand nowhere.
+                if place == 0 && matches!(node, MatrixNode::Subquery { .. }) {
+                    span = Span::default();
+                }
+                input = Some(node);
+            }
             Node::Scalar(node) => scalars.push(node),
             _ => return Err(wrong_argument(name)),
         }
@@ -165,7 +177,6 @@ fn window(
         "resets" => true,
         _ => false,
     };
-    let span = arg(args, 0)?.span;
     let check = match name {
         "rate" | "increase" => Check::Counter,
         "quantile_over_time" => Check::Quantile,
@@ -219,9 +230,9 @@ fn histogram(builder: &mut Builder, function: HistogramFunction, args: &[Expr]) 
     };
     let quantiles = match function {
         HistogramFunction::Fraction => Vec::new(),
-        _ => scalars.iter().map(|arg| arg.span).collect(),
+        _ => scalars.iter().map(|arg| unwrap_parens(arg).span).collect(),
     };
-    let site = HistogramSite { buckets: vector.span, quantiles };
+    let site = HistogramSite { buckets: unwrap_parens(vector).span, quantiles };
     let args = scalars.iter().map(|arg| builder.scalar(arg)).collect::<Result<_, _>>()?;
     let input = Box::new(builder.with_buckets(Some(true), |builder| builder.vector(vector))?);
     Ok(Node::Vector(VectorNode::Histogram { function, input, args, site }))
@@ -235,7 +246,7 @@ fn fold_scalars(builder: &mut Builder, fold: ScalarFold, args: &[Expr]) -> Resul
 fn info(builder: &mut Builder, args: &[Expr]) -> Result<Node, QueryError> {
     let input = vector_arg(builder, args, 0)?;
     let moment = builder.first_moment(arg(args, 0)?)?;
-    let matchers = match args.get(1).map(|arg| &super::invariant::unwrap_parens(arg).kind) {
+    let matchers = match args.get(1).map(|arg| &unwrap_parens(arg).kind) {
         Some(ExprKind::Selector(selector)) => selector.matchers.clone(),
         Some(_) => return Err(wrong_argument("info")),
         None => Vec::new(),
@@ -247,8 +258,11 @@ fn absent_labels(builder: &Builder, args: &[Expr]) -> Result<Labels, QueryError>
     Ok(builder.absent_labels(arg(args, 0)?))
 }
 
+/// An argument without the parentheses around it: remarks are about what stands in them.
 fn arg(args: &[Expr], at: usize) -> Result<&Expr, QueryError> {
-    args.get(at).ok_or_else(|| QueryError::bad_data(format!("argument {} is missing in a call", at + 1)))
+    args.get(at)
+        .map(unwrap_parens)
+        .ok_or_else(|| QueryError::bad_data(format!("argument {} is missing in a call", at + 1)))
 }
 
 fn vector_arg(builder: &mut Builder, args: &[Expr], at: usize) -> Result<VectorNode, QueryError> {
@@ -260,7 +274,7 @@ fn scalar_arg(builder: &mut Builder, args: &[Expr], at: usize) -> Result<ScalarN
 }
 
 fn string_arg(args: &[Expr], at: usize) -> Result<&Text, QueryError> {
-    match &super::invariant::unwrap_parens(arg(args, at)?).kind {
+    match &arg(args, at)?.kind {
         ExprKind::String(text) => Ok(text),
         _ => Err(QueryError::bad_data(format!("argument {} of the call must be a string", at + 1))),
     }

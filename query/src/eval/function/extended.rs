@@ -30,12 +30,14 @@ pub(crate) fn kernel(name: &str, boundary: Boundary) -> Result<Kernel, String> {
         "delta" => |w| change(w, true, false),
         "changes" if anchored => |w| rate::changes(&since_anchor(w)?),
         "resets" if anchored => |w| rate::resets(&since_anchor(w)?),
-        _ => {
-            let known = if anchored { ANCHORED } else { SMOOTHED };
-            let word = boundary.as_str();
-            return Err(format!("{word} modifier can only be used with: {known} - not with {name}"));
-        }
+        _ => return Err(not_for(name, boundary)),
     })
+}
+
+/// What is to be said of a function that does not know range vectors with such ends.
+pub(crate) fn not_for(name: &str, boundary: Boundary) -> String {
+    let known = if boundary == Boundary::Anchored { ANCHORED } else { SMOOTHED };
+    format!("{} modifier can only be used with: {known} - not with {name}", boundary.as_str())
 }
 
 fn per_second(window: &Window<'_>, change: Option<f64>) -> Option<f64> {
