@@ -104,6 +104,7 @@ fn mistakes_are_plain_text_and_tenants_stay_apart() {
     assert_eq!(wrong.status, 400);
     assert!(wrong.text().contains("parse error") && !wrong.text().starts_with('{'), "{}", wrong.text());
     assert_eq!(server.get(Some("other"), "/federate?match[]=up").text(), "");
+    assert!(server.get(None, "/federate?match[]=%7B%7D").text().contains("up{"), "every series, as in Prometheus");
     assert!(server.get(None, "/prometheus/federate?match[]=up").text().contains("up{"));
     assert_eq!(server.post("/federate?match[]=up", &[], b"").status, 405);
 }

@@ -49,7 +49,7 @@ fn accept(headers: &HeaderMap) -> String {
 
 async fn answer(app: &Arc<App>, request: Request, escaping: Escaping) -> Result<Packed, ApiError> {
     let (tenant, params) = read_request(app, request).await?;
-    let selectors = params.selectors()?;
+    let selectors = params.selectors_of_all()?;
     // The format has no place for warnings, so no answer is short.
     let options = ReadOptions { partial: false, ..ReadOptions::new(app, tenant, &params)? };
     let now_ms = app.env.clock.now_ms();

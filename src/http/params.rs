@@ -107,8 +107,17 @@ impl Params {
         self.get("lookback_delta").map_or(Ok(0), |text| parse_duration_ms(text).map_err(reason))
     }
 
-    /// All `match[]`. The error is the parser's own, without the parameter's name.
+    /// All `match[]`, none of which may be without any condition.
     pub fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let selectors = self.selectors_of_all()?;
+        if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
+            return Err(ApiError::bad_data("match[] must contain at least one non-empty matcher"));
+        }
+        Ok(selectors)
+    }
+
+    /// All `match[]`; `{}` is every series. The error is the parser's own, without the parameter's name.
+    pub fn selectors_of_all(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         let parsed = self.all("match[]").map(parse::parse_selector);
         parsed.collect::<Result<_, _>>().map_err(|error| ApiError::bad_data(error.to_string()))
     }
@@ -119,6 +128,12 @@ pub fn invalid(name: &str, reason: &str) -> ApiError {
     ApiError::bad_data(format!("invalid parameter {name:?}: {reason}"))
 }
 
+/// The first and the last time that clients of Prometheus name where they mean none; their years are none of RFC 3339's.
+const ENDS_OF_TIME: [(&str, i64); 2] = [
+    ("-292273086-05-16T16:47:06Z", (i64::MIN / 1000 + 62_135_596_801) * 1000),
+    ("292277025-08-18T07:12:54.999999999Z", (i64::MAX / 1000 - 62_135_596_801) * 1000 + 999),
+];
+
 /// Reads seconds since the epoch, with decimals, or RFC 3339.
 fn parse_time_ms(text: &str) -> Result<i64, String> {
     if let Some(seconds) = number(text) {
@@ -126,12 +141,15 @@ fn parse_time_ms(text: &str) -> Result<i64, String> {
         let whole = (seconds.trunc() as i64).saturating_mul(1000);
         return Ok(whole.saturating_add((seconds.fract() * 1000.0).round() as i64));
     }
+    if let Some((_, time_ms)) = ENDS_OF_TIME.iter().find(|(known, _)| *known == text) {
+        return Ok(*time_ms);
+    }
     calendar::parse_rfc3339_ms(text).ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
 /// Reads seconds with decimals, or a duration such as `1m30s`.
 fn parse_duration_ms(text: &str) -> Result<i64, String> {
-    if let Some(seconds) = number(text) {
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|number| !number.is_nan()) {
         let ms = (seconds * 1000.0).round();
         if ms.abs() > parse::duration::MAX_DURATION_MS as f64 {
             return Err(format!("cannot parse {text:?} to a valid duration. It overflows int64"));
@@ -194,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn selectors_without_conditions() {
+        for all in ["{}", "{a=~\".*\"}", "{a=\"\",b!=\"c\"}"] {
+            let params = Params::new(format!("match[]=up&match[]={all}").as_bytes(), None);
+            let error = params.selectors().unwrap_err();
+            assert_eq!(error.message, "match[] must contain at least one non-empty matcher");
+            assert_eq!(params.selectors_of_all().unwrap().len(), 2);
+        }
+    }
+
+    #[test]
     fn times() {
         assert_eq!(parse_time_ms("1700000000.123"), Ok(1_700_000_000_123));
         assert_eq!(parse_time_ms("1700000000.9999"), Ok(1_700_000_001_000));
@@ -202,6 +230,8 @@ mod tests {
         assert_eq!(parse_time_ms("1763600000000"), Ok(1_763_600_000_000_000));
         assert_eq!(parse_time_ms("1e300"), Ok(i64::MAX));
         assert_eq!(parse_time_ms("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
+        assert_eq!(parse_time_ms("-292273086-05-16T16:47:06Z"), Ok(-9_223_309_901_257_974_000));
+        assert_eq!(parse_time_ms("292277025-08-18T07:12:54.999999999Z"), Ok(9_223_309_901_257_974_999));
         for wrong in ["", "NaN", "inf", "now", "15m"] {
             assert_eq!(parse_time_ms(wrong), Err(format!("cannot parse {wrong:?} to a valid timestamp")));
         }
@@ -214,7 +244,10 @@ mod tests {
         assert_eq!(parse_duration_ms("1m30s"), Ok(90_000));
         assert_eq!(parse_duration_ms("-1"), Ok(-1000));
         assert!(
-            parse_duration_ms("1e300").is_err() && parse_duration_ms("").is_err() && parse_duration_ms("x").is_err()
+            parse_duration_ms("1e300").is_err()
+                && parse_duration_ms("Inf").is_err()
+                && parse_duration_ms("").is_err()
+                && parse_duration_ms("x").is_err()
         );
     }
 

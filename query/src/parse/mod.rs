@@ -85,13 +85,9 @@ pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
 /// Parses a bare series selector, as `match[]` parameters hold them.
 ///
 /// # Errors
-/// Anything but a selector, and selectors that the empty label set passes.
+/// Anything but a selector.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     check_length(text)?;
     let parser = parser::Parser::new(text, Features::default());
-    let matchers = parser.bare_selector().map_err(|failure| failure.locate(text))?;
-    if matchers.iter().all(Matcher::matches_empty) {
-        return Err(ParseError::without_position("match[] must contain at least one non-empty matcher"));
-    }
-    Ok(matchers)
+    parser.bare_selector().map_err(|failure| failure.locate(text))
 }
