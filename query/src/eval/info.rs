@@ -209,8 +209,8 @@ fn enrich(
                     None => None,
                     Some(labels) => {
                         exec.keep_labels(&labels)?;
-                        // A name that was to be dropped later stays, as in Prometheus.
-                        out.push(SeriesColumn { labels, column: exec.column(grid)?, drops_name: false });
+                        let drops_name = series.drops_name;
+                        out.push(SeriesColumn { labels, column: exec.column(grid)?, drops_name });
                         Some(out.len() - 1)
                     }
                 };

@@ -1,8 +1,8 @@
 //! DEFLATE (RFC 1951) for answers. What their texts are is known, and that makes it twice as fast as libraries, which look for
 //! repetitions at every byte and find the short ones of random digits, which save nothing:
 //!
-//! 1. What repeats in JSON begins with a quotation mark, in lines of text also with a line: [`matches`] looks nowhere else.
-//! 2. All between is left to the codes of each block, which are made for its digits: [`codes`].
+//! 1. What repeats in JSON begins with a quotation mark, in lines of text also with a line: [`Finder`] looks nowhere else.
+//! 2. All between is left to the codes of each block, which are made for its digits: [`codes::Codes`].
 //!
 //! ```text
 //!  block  │0│kind│ codes │ literals and matches │ end of block │0│00│ 0 … 0 │ 00 00 FF FF │
