@@ -1,7 +1,8 @@
 //! `limitk` and `limit_ratio`: some series of a vector, whatever their values are.
 //!
-//! `limitk` takes the first of each group in the order of labels, or the one that an instant vector has by `sort` or `topk`. `limit_ratio` takes a series by the hash of its labels,
-//! so that one ratio always takes the same series, and a ratio and its negative complement divide a vector between them.
+//! `limitk` takes the first of each group: in the order that an instant vector has by `sort` or `topk`, else in the order of
+//! labels. `limit_ratio` takes a series by the hash of its labels, so that one ratio always takes the same series, and a ratio
+//! and its negative complement divide a vector between them.
 
 use marigram_storage::model::labels::Labels;
 use xxhash_rust::xxh64::xxh64;
