@@ -73,7 +73,8 @@ impl Parser<'_> {
         }
         let span = Span { start, end };
         let expected = if op.param_type().is_some() { 2 } else { 1 };
-        if self.peek() == Kind::Error {
+        // Prometheus looks at what follows before it looks at the arguments, if that could be the labels.
+        if grouping.is_none() && self.peek() == Kind::Error {
             return Err(self.unexpected("", ""));
         }
         if args.is_empty() {

@@ -131,6 +131,10 @@ fn unsigned_value(literal: &str) -> Option<f64> {
     if literal.eq_ignore_ascii_case("nan") {
         return Some(f64::NAN);
     }
+    // Elsewhere they are between digits: what else there may be is found where the number's end is.
+    if literal.ends_with('_') {
+        return None;
+    }
     let plain: String = literal.chars().filter(|c| *c != '_').collect();
     if let Some(hex) = plain.strip_prefix("0x").or_else(|| plain.strip_prefix("0X")) {
         return i64::from_str_radix(hex, 16).ok().map(|n| n as f64);

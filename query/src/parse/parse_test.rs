@@ -201,6 +201,12 @@ fn mistakes_are_said_as_prometheus_says_them() {
         ("abs(foo,)", "1:8: parse error: trailing commas not allowed in function call args"),
         ("abs(foo bar)", "1:9: parse error: unexpected identifier \"bar\""),
         ("sum()", "1:1: parse error: no arguments for aggregate expression provided"),
+        ("sum(x,y) )", "1:11: parse error: unexpected right parenthesis ')'"),
+        (
+            "sum by (a) (x,y) )",
+            "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 1, got 2",
+        ),
+        ("x[1_]", "1:3: parse error: error parsing number: strconv.ParseFloat: parsing \"1_\": invalid syntax"),
         (
             "sum(1, foo)",
             "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 1, got 2",
